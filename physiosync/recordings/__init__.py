@@ -1,0 +1,1 @@
+"""Readers: each turns one vendor's files into `Recording`s; nothing else knows those formats."""
