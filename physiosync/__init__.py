@@ -1,3 +1,3 @@
-"""PhysioSync: encoders for EEG and peripheral signals, from the way bodies and brains synchronise."""
+"""PhysioSync: encoders of EEG and peripheral signals, learned from how bodies synchronise."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The base of every configuration: frozen, strict about its keys, JSON both ways, with an identity."""
+"""The base of every configuration: frozen, strict about keys, JSON both ways, with an identity."""
 
 from __future__ import annotations
 

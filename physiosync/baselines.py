@@ -1,0 +1,160 @@
+"""What any method has to beat, on the very same split and trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.signal import welch
+
+from physiosync.labels import N_CLASSES, TARGETS, classes
+from physiosync.loading import Loader
+from physiosync.model import PhysioSync
+from physiosync.predictions import prediction_rows
+from physiosync.probing import covering_windows, embedding, fit_predict, predict_trials
+from physiosync.scaling import fit_scaling
+from physiosync.windows import WindowStore
+
+Ints = NDArray[np.int64]
+
+#: Frequency bands in Hz; the recordings are band-passed at 4-45 Hz.
+BANDS = {"theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0), "gamma": (30.0, 45.0)}
+
+
+def majority(
+    table: pd.DataFrame,
+    *,
+    train: Ints,
+    test: Ints,
+    threshold: float,
+    targets: Sequence[str] = TARGETS,
+) -> pd.DataFrame:
+    """Each subject's commonest training class; everyone's where a subject has no training trial."""
+    rows = []
+    for target in targets:
+        labels = pd.Series(classes(table, target, threshold), index=table.index)
+        everyone = labels.loc[train]
+        shares = {}
+        for subject, mine in everyone.groupby(table["subject"].loc[train]):
+            shares[subject] = _shares(mine, N_CLASSES[target])
+        fallback = _shares(everyone, N_CLASSES[target])
+        subjects = table["subject"].loc[test]
+        p = np.stack([shares.get(subject, fallback) for subject in subjects])
+        rows.append(_rows(table, test, target, p, threshold))
+    return pd.concat(rows, ignore_index=True)
+
+
+def band_power(
+    store: WindowStore,
+    *,
+    train: Ints,
+    test: Ints,
+    threshold: float,
+    targets: Sequence[str] = TARGETS,
+    penalty: float = 0.01,
+) -> pd.DataFrame:
+    """Log band power of each EEG channel, z-scored per subject on training trials, and one linear
+    classifier over all subjects."""
+    table = store.trials
+    trials = np.sort(np.concatenate([train, test]))
+    powers = np.stack([_log_band_power(store, int(trial)) for trial in trials])
+    features = pd.DataFrame(powers, index=trials)
+    for ids in table.loc[trials].groupby("subject").groups.values():
+        mine = np.intersect1d(ids.to_numpy(), train)
+        reference = features.loc[mine] if len(mine) else features.loc[train]
+        spread = reference.std().replace(0.0, 1.0).fillna(1.0)
+        features.loc[ids] = (features.loc[ids] - reference.mean()) / spread
+    rows = []
+    for target in targets:
+        y = pd.Series(classes(table, target, threshold), index=table.index).loc[train].to_numpy()
+        p = fit_predict(
+            features.loc[train[y >= 0]].to_numpy(),
+            y[y >= 0],
+            features.loc[test].to_numpy(),
+            n_classes=N_CLASSES[target],
+            penalty=penalty,
+        )
+        rows.append(_rows(table, test, target, p, threshold))
+    return pd.concat(rows, ignore_index=True)
+
+
+def frozen_probe(
+    model: PhysioSync,
+    store: WindowStore,
+    *,
+    train: Ints,
+    test: Ints,
+    threshold: float,
+    penalty: float,
+    targets: Sequence[str] = TARGETS,
+) -> pd.DataFrame:
+    """A linear probe on the frozen encoders, over all subjects together.
+
+    With an untrained model this is the baseline of what the architecture alone gives.
+    """
+    table = store.trials
+    modalities = ("eeg", *model.config.pps_channels)
+    has = table[[f"has_{name}" for name in modalities]].all(axis=1)
+    train, test = (trials[has.loc[trials].to_numpy()] for trials in (train, test))
+    loader = Loader(
+        store, fit_scaling(store, train, modalities, model.config.scaling), model.config.lags
+    )
+    n_times, sfreq = model.config.long_times, store.sfreq
+    windows = [
+        covering_windows(table, trials, n_times=n_times, sfreq=sfreq, seconds=None)
+        for trials in (train, test)
+    ]
+    probabilities = predict_trials(
+        embedding(model, loader),
+        table,
+        windows[0],
+        windows[1],
+        threshold=threshold,
+        targets=targets,
+        penalty=penalty,
+    )
+    return pd.concat(
+        [
+            prediction_rows(
+                table,
+                windows[1].trials,
+                windows[1].starts,
+                target,
+                p,
+                threshold=threshold,
+                sfreq=sfreq,
+            )
+            for target, p in probabilities.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def _shares(labels: pd.Series[int], n_classes: int) -> NDArray[np.float64]:
+    known = labels[labels >= 0].to_numpy(dtype=np.int64)
+    return np.bincount(known, minlength=n_classes) / max(1, len(known))
+
+
+def _log_band_power(store: WindowStore, trial: int) -> NDArray[np.float64]:
+    x = store.read("eeg", trial)
+    sfreq = store.sfreq
+    frequencies, power = welch(x, fs=sfreq, nperseg=min(len(x), round(2 * sfreq)), axis=0)
+    bands = [
+        power[(frequencies >= low) & (frequencies < high)].mean(axis=0)
+        for low, high in BANDS.values()
+    ]
+    # A constant channel has no power at all; the floor keeps its logarithm finite.
+    return np.log(np.maximum(np.concatenate(bands), 1e-12))
+
+
+def _rows(
+    table: pd.DataFrame,
+    trials: Ints,
+    target: str,
+    p: NDArray[np.float64],
+    threshold: float,
+) -> pd.DataFrame:
+    starts = np.zeros(len(trials), dtype=np.int64)
+    return prediction_rows(table, trials, starts, target, p, threshold=threshold, sfreq=1.0)

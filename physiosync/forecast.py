@@ -1,0 +1,74 @@
+"""What a study will cost on this machine: measured on a few steps of made-up signals."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from physiosync.options import StudyOptions
+from physiosync.pretraining import PretrainingNet
+from physiosync.progress import readable
+from physiosync.windows import WindowStore
+
+#: Share of the epochs that ASHA with a reduction of 3 lets run, for a few dozen trials.
+_ASHA_SHARE = 0.35
+
+
+def seconds_per_signal_second(options: StudyOptions, store: WindowStore) -> float:
+    """Wall seconds that one trial needs for a second of signal, from three training steps."""
+    torch.set_num_threads(max(1, int(options.cpus_per_trial)))
+    config = options.pretraining
+    model = config.model_config_for(store)
+    net = PretrainingNet(model)
+    lead = (config.moments, 2, config.group_size)
+    windows = [torch.randn(*lead, model.n_chans(r), model.long_times) for r in ("eeg", "pps")]
+    short = [x[..., : model.short_times] for x in windows]
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        for length, (eeg, pps) in (("long", windows), ("short", short)):
+            losses = net.losses("long" if length == "long" else "short", eeg, pps, 0.1)
+            torch.stack(list(losses.terms.values())).sum().backward()
+        times.append(time.perf_counter() - began)
+    # The first step pays for allocations that the others don't.
+    return float(np.median(times)) / (np.prod(lead) * config.long_seconds)
+
+
+def forecast(options: StudyOptions, sources: Sequence[Path], store: WindowStore | None) -> str:
+    """The stages with their jobs, and hours, memory and disk, as text.
+
+    Parameters
+    ----------
+    store : of existing shards; without it no speed can be measured yet
+    """
+    o = options
+    jobs = o.finalists * o.finalist_folds * o.finalist_seeds
+    lines = [
+        f"study {o.name!r} in {o.folder}",
+        f"  recordings   {len(sources)} in {o.recordings}",
+        f"  shards       {o.shards_folder}",
+        f"  search       {o.trials} trials of up to {o.max_epochs} epochs",
+        f"  finalists    {jobs} runs ({o.finalists} x {o.finalist_folds} folds x "
+        f"{o.finalist_seeds} seeds)",
+        f"  fine-tuning  {len(sources) * (o.promote + 1)} jobs, and 4 baselines",
+        f"  on disk      about {sum(p.stat().st_size for p in sources) * 1.1 / 2**30:.1f} GiB of "
+        "shards and mapped windows beside the recordings",
+    ]
+    if store is None:
+        lines.append("  hours        prepare the shards first; then the speed can be measured")
+        return "\n".join(lines)
+    slots = max(1, int((os.cpu_count() or 1) / o.cpus_per_trial))
+    epochs = o.trials * o.max_epochs * _ASHA_SHARE + jobs * o.max_epochs
+    seconds = epochs * o.epoch_seconds * seconds_per_signal_second(o, store) * 1.2 / slots
+    return "\n".join(
+        [
+            *lines,
+            f"  time         about {readable(seconds)} for search and finalists on this machine "
+            f"({slots} trials at once)",
+        ]
+    )

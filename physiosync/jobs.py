@@ -1,0 +1,94 @@
+"""Many independent jobs as one Tune run: finalists, fine-tuning, baselines.
+
+Bare Ray tasks would hang for a minute and more when a node falls silent; Tune restarts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from physiosync.errors import StudyError
+from physiosync.interruption import Interruption
+from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask
+from physiosync.tuner import (
+    Resources,
+    StopOnSignal,
+    Watcher,
+    Watching,
+    fresh_name,
+    trial_folder_name,
+)
+
+Task = FinalistTask | FinetuneTask | BaselineTask
+_KINDS: Mapping[str, type[Task]] = {
+    kind.__name__: kind for kind in (FinalistTask, FinetuneTask, BaselineTask)
+}
+
+
+def run_jobs(
+    tasks: Sequence[Task],
+    stage: str,
+    *,
+    results: Path,
+    resources: Resources,
+    watcher: Watcher,
+    interruption: Interruption,
+) -> None:
+    """Run the tasks whose output does not exist yet.
+
+    Each writes its own output in one step, so an interrupted stage goes on where it was.
+
+    Parameters
+    ----------
+    stage : names the Tune run: `results/tune/<stage>`
+
+    Raises
+    ------
+    StudyError
+        If jobs failed after two retries; the others are finished first.
+    Interrupted
+        After a clean stop.
+    """
+    missing = [task for task in tasks if not task.output.exists()]
+    if not missing:
+        return
+    folder = (results / "tune").resolve()
+    jobs = [
+        {"name": task.output.stem, "kind": type(task).__name__, "task": task.model_dump_json()}
+        for task in missing
+    ]
+    tuner = tune.Tuner(
+        tune.with_resources(_job, resources.as_tune()),
+        param_space={"job": tune.grid_search(jobs)},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=resources.slots(),
+            reuse_actors=True,
+            trial_dirname_creator=trial_folder_name,
+        ),
+        run_config=tune.RunConfig(
+            name=fresh_name(folder, stage),
+            storage_path=str(folder),
+            verbose=0,
+            stop=StopOnSignal(interruption),
+            failure_config=tune.FailureConfig(max_failures=2),
+            callbacks=[Watching(watcher)],
+        ),
+    )
+    with interruption.deferred():
+        grid = tuner.fit()
+    failed = [task.output.stem for task in missing if not task.output.exists()]
+    if failed:
+        cause = next((str(result.error) for result in grid if result.error), "no error reported")
+        raise StudyError(
+            f"{stage}: {len(failed)} of {len(missing)} jobs failed ({', '.join(failed[:5])}); "
+            f"the first error was: {cause}"
+        )
+
+
+def _job(config: dict[str, Any]) -> None:
+    job = config["job"]
+    _KINDS[job["kind"]].model_validate_json(job["task"]).run()

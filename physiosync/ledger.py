@@ -1,0 +1,142 @@
+"""study.json: what a study is, who drives it, and how often its test part was opened."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+import physiosync
+from physiosync.errors import StudyError
+from physiosync.files import write_text
+
+
+class Ledger:
+    """The study.json of one folder.
+
+    Parameters
+    ----------
+    folder : the study's
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._path = folder, folder / "study.json"
+
+    @contextmanager
+    def driving(self) -> Iterator[None]:
+        """Be the study's only driver for the length of the block.
+
+        Raises
+        ------
+        StudyError
+            If another process is, saying which.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "driver.lock")
+        holder = self.folder / "driver.json"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = holder.read_text() if holder.exists() else "an unknown process"
+            raise StudyError(
+                f"{self.folder}: expected to be its only driver, found another: {who}"
+            ) from None
+        try:
+            me = {"host": platform.node(), "pid": os.getpid(), "since": _now()}
+            write_text(holder, json.dumps(me))
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def read(self) -> dict[str, Any]:
+        """The whole of it; empty for a new study."""
+        if not self._path.exists():
+            return {}
+        try:
+            content: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise StudyError(f"{self._path}: expected JSON, found {error}") from error
+        return content
+
+    def bind(self, identity: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        """Write down what the study is, or check that it is still the same.
+
+        Parameters
+        ----------
+        identity : all that changes results, flat
+        options : the rest, kept for the record
+
+        Raises
+        ------
+        StudyError
+            If the folder holds a study of another identity, with the differences.
+        """
+        # Through JSON, so that tuples and lists compare as they are stored.
+        plain: dict[str, Any] = json.loads(json.dumps(identity))
+        content = self.read()
+        if content and content["identity"] != plain:
+            before = content["identity"]
+            changes = [
+                f"  {key}: was {before.get(key)!r}, is {plain.get(key)!r}"
+                for key in sorted(before.keys() | plain.keys())
+                if before.get(key) != plain.get(key)
+            ]
+            raise StudyError(
+                f"{self.folder} holds a study of another configuration:\n"
+                + "\n".join(changes)
+                + "\nGo back to it, or give this one another --name."
+            )
+        content |= {"identity": plain, "options": dict(options), "versions": _versions()}
+        content.setdefault("created", _now())
+        content.setdefault("git_revision", _revision())
+        content.setdefault("test_openings", [])
+        self._write(content)
+
+    def opened_test(self, reason: str) -> int:
+        """Count an opening of the test part; returns how many there were."""
+        content = self.read()
+        content["test_openings"].append({"when": _now(), "what": reason})
+        self._write(content)
+        return len(content["test_openings"])
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        write_text(self._path, json.dumps(content, indent=1, default=str))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "ray", "optuna", "numpy", "scikit-learn", "pyarrow", "mne")
+    return {
+        "physiosync": physiosync.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
+
+
+def _revision() -> str | None:
+    """The git revision of the code, "+" if it was changed; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,59 @@
+"""From trial ids and start samples to standardised tensors: slice, shift by lag, standardise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from physiosync.scaling import Scaling
+from physiosync.windows import WindowStore
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Loader:
+    """Reads pairs of EEG and PPS windows.
+
+    Parameters
+    ----------
+    store : only trials that it leaves open can be read
+    scaling : fitted on training data
+    lags : PPS modality -> samples by which it follows the EEG; also says which modalities make up
+        the PPS, in this order
+    """
+
+    store: WindowStore
+    scaling: Scaling
+    lags: Mapping[str, int]
+
+    def eeg(self, trials: Ints, starts: Ints, n_times: int) -> Tensor:
+        """EEG windows, (B, n_chans, n_times) float32: a view of time-major memory."""
+        return _channels_first(self._standardised("eeg", trials, starts, n_times))
+
+    def pps(self, trials: Ints, starts: Ints, n_times: int) -> Tensor:
+        """PPS windows that follow the EEG's by each modality's lag, (B, n_chans, n_times).
+
+        Near the end of a trial the lag shrinks to what the trial still holds.
+        """
+        last = self.store.trials["n_times"].loc[trials].to_numpy(dtype=np.int64) - n_times
+        parts = [
+            self._standardised(modality, trials, np.minimum(starts + lag, last), n_times)
+            for modality, lag in self.lags.items()
+        ]
+        return _channels_first(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
+
+    def _standardised(
+        self, modality: str, trials: Ints, starts: Ints, n_times: int
+    ) -> NDArray[np.float32]:
+        x = self.store.gather(modality, trials, starts, n_times)
+        return self.scaling.apply(x, modality, trials)
+
+
+def _channels_first(x: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(x).transpose(1, 2)

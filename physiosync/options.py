@@ -1,0 +1,137 @@
+"""What a user can set on a study's command line, each with its one line of help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from physiosync.augmentation import AugmentationConfig
+from physiosync.config import Config
+from physiosync.encoders import EncoderConfig
+from physiosync.finetuning import FinetuningConfig
+from physiosync.preprocessing import PreprocessingConfig
+from physiosync.pretraining import PretrainingConfig
+from physiosync.probing import ProbeConfig
+from physiosync.tuner import Resources
+
+
+class StudyOptions(Config):
+    """One study. The same command resumes it; a larger --trials adds to it."""
+
+    not_identity: ClassVar[frozenset[str]] = frozenset(
+        {
+            "recordings", "shards", "results", "name", "trials", "storage", "cpus_per_trial",
+            "gpus_per_trial", "dry_run", "finalists", "promote", "cache", "prepare_workers",
+        }
+    )  # fmt: skip
+
+    recordings: Path | None = None
+    """Folder of the recordings."""
+    results: Path = Path("results")
+    """Where studies lie; this one in results/NAME."""
+    name: str = Field(default="deap", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Name of the study, its folder and its Optuna study."""
+    shards: Path | None = None
+    """Folder of the Parquet shards; default data/NAME/shards."""
+    trials: int = Field(default=64, ge=1)
+    """Search trials to reach, earlier runs of this study counted in."""
+    max_epochs: int = Field(default=27, ge=1)
+    """Epochs of a trial that is not stopped early."""
+    epoch_seconds: float = Field(default=40_000.0, gt=0)
+    """Seconds of signal in an epoch, summed over subjects."""
+    preset: Literal["small", "paper"] = "small"
+    """small: patch tokens, robust scale per subject. paper: the published network and scaling."""
+    pps: tuple[str, ...] = ("gsr", "resp", "ppg")
+    """Peripheral modalities to pair with the EEG: gsr resp ppg temp eog emg ecg."""
+    threshold: float = 5.0
+    """A rating at or above it is high."""
+    exclude: tuple[str, ...] = ()
+    """Subjects to leave out, such as s28."""
+    validation_share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the stimuli that score the search."""
+    test_share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the stimuli kept closed until fine-tuning."""
+    finalists: int = Field(default=4, ge=1)
+    """Configurations re-run over folds and seeds, the default one among them as a control."""
+    finalist_folds: int = Field(default=3, ge=1)
+    """Stimulus folds of the non-test part for the finalists."""
+    finalist_seeds: int = Field(default=1, ge=1)
+    """Seeds for the finalists, on each fold."""
+    promote: int = Field(default=2, ge=1)
+    """Encoders that go on to best/ and to fine-tuning."""
+    finetune_epochs: int = Field(default=12, ge=1)
+    """Epochs of per-subject fine-tuning, the same for pretrained and from scratch."""
+    seed: int = Field(default=0, ge=0)
+    """Of the split, the sampler and all training."""
+    storage: str | None = None
+    """Optuna storage URL; default SQLite at results/NAME/study.db. Passwords: see .pgpass."""
+    cpus_per_trial: float = Field(default=1.0, gt=0)
+    """CPUs (and threads) of a trial."""
+    gpus_per_trial: float = Field(default=0.0, ge=0)
+    """GPUs of a trial; 0.25 puts four on one."""
+    prepare_workers: int = Field(default=0, ge=0)
+    """Processes that write shards; 0 for one a CPU."""
+    cache: Path | None = None
+    """Folder of the memory-mapped windows; default ~/.cache/physiosync/windows."""
+    dry_run: bool = False
+    """Say what would run and what it would cost, then stop."""
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder."""
+        return (self.results / self.name).resolve()
+
+    @property
+    def shards_folder(self) -> Path:
+        """Where the shards lie."""
+        return (self.shards or Path("data") / self.name / "shards").resolve()
+
+    @property
+    def storage_url(self) -> str:
+        """Of the Optuna database."""
+        return self.storage or f"sqlite:///{self.folder / 'study.db'}"
+
+    @property
+    def resources(self) -> Resources:
+        """What one trial or job gets."""
+        return Resources(cpus_per_trial=self.cpus_per_trial, gpus_per_trial=self.gpus_per_trial)
+
+    @property
+    def preprocessing(self) -> PreprocessingConfig:
+        """Of the preset."""
+        return PreprocessingConfig.paper() if self.preset == "paper" else PreprocessingConfig()
+
+    @property
+    def pretraining(self) -> PretrainingConfig:
+        """The default configuration, around which the search goes."""
+        common = {
+            "pps": self.pps,
+            "epochs": self.max_epochs,
+            "epoch_seconds": self.epoch_seconds,
+        }
+        if self.preset == "small":
+            return PretrainingConfig(**common)
+        return PretrainingConfig(
+            **common,
+            encoder=EncoderConfig.paper(),
+            scaling="paper",
+            temperature=0.1,
+            moments=16,
+            lag_skin_seconds=0,
+            lag_body_seconds=0,
+            learning_rate=7e-4,
+            weight_decay=1e-3,
+            augmentation=AugmentationConfig(recipe="paper"),
+        )
+
+    @property
+    def finetuning(self) -> FinetuningConfig:
+        """Fixed for the study."""
+        return FinetuningConfig(epochs=self.finetune_epochs)
+
+    @property
+    def probe(self) -> ProbeConfig:
+        """Fixed for the study."""
+        return ProbeConfig()

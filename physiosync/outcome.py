@@ -1,0 +1,228 @@
+"""The results folder: best/, finetune/, the compacted tables, and what the report is given."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+
+from physiosync import report as reporting
+from physiosync.errors import StudyError
+from physiosync.files import atomic_path
+from physiosync.finetuning import FinetuningConfig
+from physiosync.labels import TARGETS, classes
+from physiosync.ledger import Ledger
+from physiosync.model import PhysioSync
+from physiosync.predictions import scores_of
+from physiosync.pretraining import PretrainingConfig
+from physiosync.splits import Split
+from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
+
+TestTask = FinetuneTask | BaselineTask
+
+
+def one_sided(table: pd.DataFrame, split: Split, threshold: float) -> Iterator[tuple[str, str]]:
+    """(subject, target) pairs whose training trials show one class only."""
+    rows = table.loc[split.trials(table, "train", "validation")]
+    for target in TARGETS:
+        for subject, mine in rows.groupby("subject"):
+            if len(np.unique(classes(mine, target, threshold))) < 2:
+                yield str(subject), target
+
+
+def finalist_scores(tasks: Sequence[FinalistTask], *, default: PretrainingConfig) -> pd.DataFrame:
+    """A row a finalist run: "configuration", "is_default", "fold", "seed", "score", "path"."""
+    rows = []
+    for task in tasks:
+        metrics = json.loads((task.output / "metrics.json").read_text())
+        rows.append(
+            {
+                "configuration": task.config.uid(),
+                "is_default": task.config.uid() == default.uid(),
+                "fold": task.fold,
+                "seed": task.seed,
+                "score": metrics["validation_score"],
+                "path": task.output,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def write_best(
+    folder: Path, tasks: Sequence[FinalistTask], scores: pd.DataFrame, winners: pd.DataFrame
+) -> None:
+    """Fill best/rank-k with the winners' encoders, each of its first fold and seed.
+
+    The first, not the best of its runs: that would choose luck.
+    """
+    for rank, (uid, row) in enumerate(winners.iterrows(), 1):
+        first = next(task for task in tasks if task.config.uid() == uid)
+        metrics = json.loads((first.output / "metrics.json").read_text())
+        metrics |= {
+            "rank": rank,
+            "mean_validation_score": float(row["mean"]),
+            "standard_error": float(row["standard_error"]),
+            "runs": int(row["runs"]),
+            "is_default": bool(scores.set_index("configuration").loc[[uid], "is_default"].iloc[0]),
+            "pretraining": first.config.model_dump(mode="json"),
+        }
+        target = folder / "best" / f"rank-{rank}"
+        if not _holds(target, str(uid)):
+            PhysioSync.from_pretrained(first.output).save_pretrained(target, metrics=metrics)
+    for stale in sorted((folder / "best").glob("rank-*")):
+        if int(stale.name.removeprefix("rank-")) > len(winners):
+            shutil.rmtree(stale)
+
+
+def _holds(folder: Path, uid: str) -> bool:
+    """Whether a best/ folder already holds this configuration."""
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(metrics.get("configuration") == uid)
+
+
+def test_tasks(
+    folder: Path, workload: Workload, config: FinetuningConfig, *, seed: int
+) -> list[TestTask]:
+    """Fine-tuning of every best encoder for every subject, and all baselines beside it."""
+    best = sorted((folder / "best").glob("rank-*"), key=lambda p: int(p.name[5:]))
+    if not best:
+        raise StudyError(f"{folder / 'best'}: expected promoted encoders, found none")
+    store = workload.store()
+    split = workload.split
+    subjects = [s for s in store.subjects if s in split.test.subjects]
+    tasks: list[TestTask] = []
+    network = PhysioSync.from_pretrained(best[0]).config
+    out = folder / "finetune"
+
+    def jobs(method: str, encoder: Path | None, uid: str) -> None:
+        tasks.extend(
+            FinetuneTask(
+                workload=workload,
+                config=config,
+                encoder=encoder,
+                network=network,
+                method=method,
+                subject=subject,
+                seed=seed,
+                output=out / uid / f"{subject}.parquet",
+            )
+            for subject in subjects
+        )
+
+    for path in best:
+        uid = json.loads((path / "metrics.json").read_text())["configuration"]
+        jobs("pretrained" if path.name == "rank-1" else f"pretrained {path.name}", path, uid)
+    first = json.loads((best[0] / "metrics.json").read_text())["configuration"]
+    jobs("scratch", None, f"scratch-{first}")
+    tasks.extend(
+        BaselineTask(
+            workload=workload,
+            method=method,
+            encoder=best[0] if method == "pretrained_probe" else None,
+            network=network,
+            seed=seed,
+            output=out / f"baselines-{first}" / f"{method}.parquet",
+        )
+        for method in ("majority", "band_power", "untrained_probe", "pretrained_probe")
+    )
+    return tasks
+
+
+def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
+    """Gather the jobs' files: predictions.parquet, finetune.parquet and baselines.parquet."""
+    parts = [
+        pd.read_parquet(task.output).assign(encoder=task.output.parent.name, method=task.method)
+        for task in tasks
+    ]
+    predictions = pd.concat(parts, ignore_index=True)
+    scores = pd.concat(
+        [
+            scores_of(rows).assign(method=method, encoder=encoder)
+            for (method, encoder), rows in predictions.groupby(["method", "encoder"])
+        ],
+        ignore_index=True,
+    )
+    tuned = scores["method"].str.startswith("pretrained") & (scores["method"] != "pretrained_probe")
+    for name, table in (
+        ("predictions", predictions),
+        ("finetune", scores[tuned]),
+        ("baselines", scores[~tuned]),
+    ):
+        with atomic_path(folder / f"{name}.parquet") as part:
+            table.to_parquet(part, index=False)
+
+
+def search_tables(database: optuna.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The trials ("number", "state", "value", parameters) and their curves by epoch."""
+    trials: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    for trial in database.get_trials(deepcopy=False):
+        trials.append(
+            {
+                "number": trial.number,
+                "state": trial.state.name,
+                "value": np.nan if trial.value is None else trial.value,
+                **trial.params,
+            }
+        )
+        curves.extend(
+            {"number": trial.number, "epoch": e, "objective": v, "state": trial.state.name}
+            for e, v in sorted(trial.intermediate_values.items())
+        )
+    return pd.DataFrame(trials), pd.DataFrame(curves)
+
+
+def report(
+    folder: Path,
+    *,
+    database: optuna.Study,
+    finalists: Sequence[FinalistTask],
+    default: PretrainingConfig,
+    left_out: Sequence[str],
+    synthetic: bool,
+) -> str:
+    """Write report.html; returns the main table and where everything lies, as text."""
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    content: Mapping[str, Any] = Ledger(folder).read()
+    search, curves = search_tables(database)
+    openings = len(content["test_openings"])
+    states = search["state"].value_counts()
+    path = reporting.write_report(
+        folder,
+        header={
+            "study": folder.name,
+            "data": "synthetic cohort" if synthetic else str(content["options"]["recordings"]),
+            "protocol": "stimulus: known people, new clips",
+            "trials": ", ".join(f"{n} {state.lower()}" for state, n in states.items()),
+            "seed": str(content["identity"]["seed"]),
+            "openings of the test part": str(openings),
+            "versions": ", ".join(f"{k} {v}" for k, v in content["versions"].items()),
+            "code": str(content["git_revision"]),
+        },
+        predictions=predictions,
+        search=search,
+        curves=curves,
+        finalists=finalist_scores(finalists, default=default).drop(columns="path"),
+        notes=list(left_out),
+    )
+    table = reporting.main_table(predictions)
+    kind = "SYNTHETIC data, " if synthetic else ""
+    title = f"{kind}protocol stimulus (known people, new clips), balanced accuracy of test trials"
+    lines = [
+        reporting.render_text(table, title=title),
+        "",
+        f"encoders    {folder / 'best'}",
+        f"scores      {folder / 'finetune.parquet'}, baselines.parquet, predictions.parquet",
+        f"report      {path}",
+        f"dashboard   optuna-dashboard sqlite:///{folder / 'study.db'}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""The table of predictions that every method fills alike, and the scores that follow from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score
+
+from physiosync.labels import N_CLASSES, classes
+from physiosync.scoring import balanced_accuracy, mean_by
+
+_P = [f"p{c}" for c in range(max(N_CLASSES.values()))]
+
+
+def prediction_rows(
+    table: pd.DataFrame,
+    trials: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    target: str,
+    probabilities: NDArray[np.floating],
+    *,
+    threshold: float,
+    sfreq: float,
+) -> pd.DataFrame:
+    """One row a window: who, what, when, the true class, and a probability for each class.
+
+    Parameters
+    ----------
+    table : trials (index: trial id) with "subject", "stimulus" and ratings
+    trials, starts : (n_windows,) trial id and first sample
+    probabilities : (n_windows, n_classes)
+    """
+    truth = pd.Series(classes(table, target, threshold), index=table.index)
+    rows = pd.DataFrame(
+        {
+            "subject": table["subject"].loc[trials].to_numpy(),
+            "stimulus": table["stimulus"].loc[trials].to_numpy(),
+            "trial": trials,
+            "start_seconds": starts / sfreq,
+            "target": target,
+            "truth": truth.loc[trials].to_numpy(),
+        }
+    )
+    for c, name in enumerate(_P):
+        rows[name] = probabilities[:, c] if c < probabilities.shape[1] else np.nan
+    return rows[rows["truth"] >= 0].reset_index(drop=True)
+
+
+def trial_predictions(windows: pd.DataFrame) -> pd.DataFrame:
+    """From windows to trials of *one* method and target, by the mean probability.
+
+    Returns
+    -------
+    A row a trial with "subject", "stimulus", "truth" and "predicted".
+    """
+    columns = _P[: N_CLASSES[str(windows["target"].iloc[0])]]
+    trials, mean = mean_by(windows[columns].to_numpy(), windows["trial"].to_numpy(dtype=np.int64))
+    first = windows.drop_duplicates("trial").set_index("trial").loc[trials]
+    return pd.DataFrame(
+        {
+            "subject": first["subject"].to_numpy(),
+            "stimulus": first["stimulus"].to_numpy(),
+            "truth": first["truth"].to_numpy(dtype=np.int64),
+            "predicted": mean.argmax(axis=1),
+        }
+    )
+
+
+def scores_of(windows: pd.DataFrame) -> pd.DataFrame:
+    """Scores of each subject and target, for windows and for whole trials.
+
+    Parameters
+    ----------
+    windows : predictions of one method
+
+    Returns
+    -------
+    Columns "subject", "target", "level" ("window" or "trial"), "n", "accuracy",
+    "balanced_accuracy" (NaN where the subject shows one class) and "f1" (macro).
+    """
+    rows = []
+    for target, of_target in windows.groupby("target", sort=True):
+        columns = _P[: N_CLASSES[str(target)]]
+        as_windows = of_target.assign(predicted=of_target[columns].to_numpy().argmax(axis=1))
+        for level, table in (("window", as_windows), ("trial", trial_predictions(of_target))):
+            for subject, mine in table.groupby("subject", sort=True):
+                truth = mine["truth"].to_numpy(dtype=np.int64)
+                predicted = mine["predicted"].to_numpy(dtype=np.int64)
+                rows.append(
+                    {
+                        "subject": subject,
+                        "target": target,
+                        "level": level,
+                        "n": len(mine),
+                        "accuracy": float(np.mean(truth == predicted)),
+                        "balanced_accuracy": balanced_accuracy(truth, predicted),
+                        "f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
+                    }
+                )
+    return pd.DataFrame(rows)

@@ -1,0 +1,164 @@
+"""Recordings -> shards, several subjects at a time; what is already there and current is kept."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache, partial
+from pathlib import Path
+from typing import TypeAlias
+
+from physiosync.errors import RecordingError, ShardError
+from physiosync.files import sha256
+from physiosync.preprocessing import PreprocessingConfig, preprocess
+from physiosync.recordings.base import Recording
+from physiosync.shards import is_current, natural_key, read_info, shard_path, write_shard
+
+#: A file that holds one subject, or a file and the subject that is wanted of it.
+Source: TypeAlias = Path | tuple[Path, str]
+_Outcome: TypeAlias = tuple[Path, bool] | RecordingError
+
+
+def prepare(
+    sources: Sequence[Path] | Sequence[tuple[Path, str]],
+    read: Callable[..., Recording],
+    folder: Path,
+    config: PreprocessingConfig,
+    *,
+    workers: int = 0,
+    on_subject: Callable[[Path, int, int, bool], None] | None = None,
+) -> list[Path]:
+    """Read, preprocess and write one shard a subject.
+
+    A shard that was made from the same bytes with the same configuration is kept, without reading
+    its recording again. Each shard appears whole or not at all, so an interrupted run is continued
+    by repeating it.
+
+    Parameters
+    ----------
+    sources : files, one subject each; or pairs (file, subject) where one file holds many
+    read : called as `read(file)` or `read(file, subject)`; has to be picklable for several workers
+    folder : of the shards
+    workers : processes; 0 for one a CPU, 1 for this one alone
+    on_subject : called as (shard, done, total, skipped) after each subject, in this process
+
+    Returns
+    -------
+    shards : those of `sources`, in numeric order of subjects
+
+    Raises
+    ------
+    RecordingError
+        If a recording can't be used, or two hold one subject. All others are written first; the
+        error is that of the first such source, with the number of all.
+    """
+    found: list[Path] = []
+    failed: list[tuple[int, RecordingError]] = []
+    with tempfile.TemporaryDirectory(prefix="physiosync-") as claims:
+        job = partial(_prepare_one, read=read, folder=folder, config=config, claims=Path(claims))
+        for k, outcome in _outcomes(job, sources, _kept(sources, folder, config), workers):
+            if isinstance(outcome, RecordingError):
+                failed.append((k, outcome))
+                continue
+            path, skipped = outcome
+            found.append(path)
+            if on_subject is not None:
+                on_subject(path, len(found) + len(failed), len(sources), skipped)
+    if failed:
+        first = min(failed, key=lambda pair: pair[0])[1]
+        if len(failed) == 1:
+            raise first
+        count = f"{len(failed)} of {len(sources)} recordings can't be used, this is the first"
+        raise RecordingError(
+            first.path, first.field, expected=first.expected, found=f"{first.found} ({count})"
+        ) from first
+    return sorted(found, key=lambda path: natural_key(path.stem))
+
+
+def _kept(sources: Sequence[Source], folder: Path, config: PreprocessingConfig) -> dict[int, Path]:
+    """Position in `sources` -> its shard, where that is current."""
+    known: dict[tuple[str, str], list[Path]] = {}
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            info = read_info(path)
+        except ShardError:
+            continue
+        if info.config_uid == config.uid() and path.stem == info.subject:
+            known.setdefault((info.source, info.fingerprint), []).append(path)
+    fingerprint = cache(sha256)  # Many subjects may lie in one file.
+    kept = {}
+    for k, source in enumerate(sources):
+        file, subject = (source, None) if isinstance(source, Path) else source
+        if known and file.is_file():
+            shards = known.get((file.name, fingerprint(file)), [])
+            if subject is not None:
+                shards = [path for path in shards if path.stem == subject]
+            if len(shards) == 1:
+                kept[k] = shards[0]
+    return kept
+
+
+def _outcomes(
+    job: Callable[[Source, Path | None], _Outcome],
+    sources: Sequence[Source],
+    kept: dict[int, Path],
+    workers: int,
+) -> Iterator[tuple[int, _Outcome]]:
+    """Position in `sources` and what became of it: the kept ones first, then as they finish."""
+    for k, path in kept.items():
+        yield k, job(sources[k], path)
+    pending = [k for k in range(len(sources)) if k not in kept]
+    workers = min(workers or os.cpu_count() or 1, len(pending))
+    if workers <= 1:
+        for k in pending:
+            yield k, job(sources[k], None)
+        return
+    # A fork would inherit the locks of whatever threads run here.
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        running = {pool.submit(job, sources[k], None): k for k in pending}
+        for future in as_completed(running):
+            yield running[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare_one(
+    source: Source,
+    kept: Path | None,
+    *,
+    read: Callable[..., Recording],
+    folder: Path,
+    config: PreprocessingConfig,
+    claims: Path,
+) -> _Outcome:
+    """The shard of one source, and whether it was there already; an error is returned."""
+    file = source if isinstance(source, Path) else source[0]
+    try:
+        if kept is not None:
+            _claim(kept.stem, file, claims)
+            return kept, True
+        recording = read(source) if isinstance(source, Path) else read(*source)
+        _claim(recording.subject, file, claims)
+        path = shard_path(folder, recording.subject)
+        if is_current(path, config.uid(), recording.fingerprint):
+            return path, True
+        return write_shard(preprocess(recording, config), folder, config), False
+    except RecordingError as error:
+        return error
+
+
+def _claim(subject: str, file: Path, claims: Path) -> None:
+    """Be the only source of a subject, among all processes of a run."""
+    claim = claims / subject.encode().hex()
+    try:
+        with claim.open("x", encoding="utf-8") as stream:
+            stream.write(str(file))
+    except FileExistsError:
+        other = claim.read_text(encoding="utf-8") or "another recording"
+        raise RecordingError(
+            file, "subject", expected="one recording a subject", found=f"{subject}, as in {other}"
+        ) from None

@@ -1,0 +1,394 @@
+"""Pretraining without labels: LS-TCL and CM-CA on pairs of synchronised windows. Knows no Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from physiosync.augmentation import AugmentationConfig, augment
+from physiosync.config import Config
+from physiosync.encoders import EncoderConfig, build_cmca_head, build_projector
+from physiosync.loading import Loader
+from physiosync.losses import cm_ca, ls_tcl, pool_group, retrieval_accuracy
+from physiosync.model import Length, ModelConfig, PhysioSync, Role
+from physiosync.sampling import Batch, MomentSampler
+from physiosync.scaling import ScalingKind, fit_scaling
+from physiosync.splits import Split
+from physiosync.training import (
+    Optimisation,
+    autocast,
+    cloned,
+    load_state,
+    pick_device,
+    save_state,
+    seed_everything,
+)
+from physiosync.windows import WindowStore
+
+_ROLES: tuple[Role, ...] = ("eeg", "pps")
+_LENGTHS: tuple[Length, ...] = ("long", "short")
+
+
+class PretrainingConfig(Config):
+    """One point of the search space, and what is held fixed around it."""
+
+    pps: tuple[str, ...] = ("gsr", "resp", "ppg")
+    """Peripheral modalities, in the order of the PPS channels."""
+    temperature: float = Field(default=0.2, gt=0)
+    short_seconds: float = Field(default=1.0, gt=0)
+    long_pieces: int = Field(default=5, ge=1)
+    """The long window is this many short ones."""
+    w_eeg: float = Field(default=0.5, ge=0)
+    w_pps: float = Field(default=0.5, ge=0)
+    w_cmca: float = Field(default=1.0, ge=0)
+    group_size: int = Field(default=2, ge=1)
+    """Subjects in each of a moment's two groups."""
+    lag_skin_seconds: float = Field(default=2.0, ge=0)
+    """Skin conductance and temperature windows start this much later than the EEG's."""
+    lag_body_seconds: float = Field(default=1.0, ge=0)
+    """The same for heart, breath, eyes and muscles."""
+    moments: int = Field(default=32, ge=2)
+    """Stimulus moments in a batch."""
+    gap_seconds: float = Field(default=10.0, ge=0)
+    """Moments of one stimulus start at least this far apart."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    epochs: int = Field(default=9, ge=1)
+    epoch_seconds: float = Field(default=10_000.0, gt=0)
+    """Signal seen in an epoch, summed over subjects; so the budget does not depend on windows."""
+    augmentation: AugmentationConfig = AugmentationConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    scaling: ScalingKind = "robust"
+    pairs: Literal["matched", "shuffled"] = "matched"
+    """"shuffled" is a negative control: positives share neither stimulus nor time."""
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> PretrainingConfig:
+        if self.w_eeg + self.w_pps + self.w_cmca <= 0:
+            raise ValueError("w_eeg + w_pps + w_cmca must be positive, but got 0")
+        return self
+
+    @property
+    def long_seconds(self) -> float:
+        """Length of the long window."""
+        return self.short_seconds * self.long_pieces
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in an epoch."""
+        seconds = self.moments * 2 * self.group_size * self.long_seconds
+        return max(1, round(self.epoch_seconds / seconds))
+
+    def lag_seconds(self, modality: str) -> float:
+        """How much later than the EEG a modality's window starts."""
+        return self.lag_skin_seconds if modality in ("gsr", "temp") else self.lag_body_seconds
+
+    def model_config_for(self, store: WindowStore) -> ModelConfig:
+        """The network for the channels and rate of `store`."""
+        return ModelConfig(
+            encoder=self.encoder,
+            sfreq=store.sfreq,
+            eeg_channels=store.channels["eeg"].ch_names,
+            pps_channels={name: store.channels[name].ch_names for name in self.pps},
+            pps_lag_seconds={name: self.lag_seconds(name) for name in self.pps},
+            short_seconds=self.short_seconds,
+            long_pieces=self.long_pieces,
+            scaling=self.scaling,
+        )
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What an epoch gave.
+
+    Parameters
+    ----------
+    epoch : from 1
+    losses : means over the epoch's steps: "eeg", "pps", "cmca", "total", and the label-free
+        "retrieval" (share of moments whose nearest neighbour in the other group is itself)
+    scores : what `evaluate` returned
+    best_scores : highest "score" so far, after each epoch from the first
+    best_epoch : where the highest was
+    seconds : of wall time; `evaluation_seconds` of them in `evaluate`
+    """
+
+    epoch: int
+    losses: Mapping[str, float]
+    scores: Mapping[str, float]
+    best_scores: tuple[float, ...]
+    best_epoch: int
+    seconds: float
+    evaluation_seconds: float
+
+
+class PretrainingNet(nn.Module):
+    """The encoders with a projector for each role and length, and a CM-CA head for each length."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.model = PhysioSync(config)
+        self.projectors = nn.ModuleDict(
+            {
+                f"{role}_{length}": build_projector(
+                    config.encoder, self.model.n_features(role, length)
+                )
+                for role in _ROLES
+                for length in _LENGTHS
+            }
+        )
+        self.cmca = nn.ModuleDict(
+            {
+                length: build_cmca_head(config.encoder, self.model.n_features("eeg", length))
+                for length in _LENGTHS
+            }
+        )
+
+    def losses(self, length: Length, eeg: Tensor, pps: Tensor, temperature: float) -> _Losses:
+        """The three terms for windows of one length.
+
+        Parameters
+        ----------
+        eeg, pps : (moments, 2, group_size, n_chans, n_times)
+        """
+        terms: dict[str, Tensor] = {}
+        pooled: dict[str, Tensor] = {}
+        retrieval = 0.0
+        for role, x in (("eeg", eeg), ("pps", pps)):
+            lead = x.shape[:3]
+            features = self.model.encode(_as_role(role), length, x.flatten(0, 2))
+            projected = self.projectors[f"{role}_{length}"](features).unflatten(0, lead).float()
+            features = features.unflatten(0, lead).float()
+            terms[role] = ls_tcl(projected[:, 0], projected[:, 1], temperature)
+            for group in (0, 1):
+                pooled[f"{role}{group}"] = pool_group(features[:, group])
+            if role == "eeg":
+                with torch.no_grad():
+                    retrieval = retrieval_accuracy(
+                        pool_group(projected[:, 0]), pool_group(projected[:, 1])
+                    )
+        terms["cmca"] = cm_ca(
+            pooled["eeg0"],
+            pooled["eeg1"],
+            pooled["pps0"],
+            pooled["pps1"],
+            self.cmca[length],
+            temperature,
+        )
+        return _Losses(terms, retrieval)
+
+
+@dataclass(frozen=True, eq=False)
+class _Losses:
+    terms: dict[str, Tensor]
+    retrieval: float
+
+
+def _as_role(name: str) -> Role:
+    return "eeg" if name == "eeg" else "pps"
+
+
+def moment_sampler(config: PretrainingConfig, rows: pd.DataFrame, sfreq: float) -> MomentSampler:
+    """The sampler of a configuration, over those of `rows` in which no modality is missing.
+
+    Raises
+    ------
+    SamplingError
+        If subjects, stimuli or seconds are too few for the configuration.
+    """
+    complete = rows[[f"has_{name}" for name in ("eeg", *config.pps)]].all(axis=1)
+    n_times = round(config.short_seconds * sfreq) * config.long_pieces
+    lag = max(config.lag_seconds(name) for name in config.pps)
+    return MomentSampler(
+        rows[complete],
+        n_times=n_times,
+        reach=n_times + round(lag * sfreq),
+        gap=round(config.gap_seconds * sfreq),
+        moments=config.moments,
+        group_size=config.group_size,
+        n_pieces=config.long_pieces,
+        pairs=config.pairs,
+    )
+
+
+Evaluate = Callable[[PhysioSync, Loader], Mapping[str, float]]
+
+
+@dataclass(eq=False)
+class Pretraining:
+    """A run that can be stopped after any epoch and taken up again with the same result.
+
+    Parameters
+    ----------
+    config : what to train
+    store : window store; only the split's training and validation trials need to be open
+    split : training trials give the batches and the scale
+    seed : of initialisation, batches, augmentation and dropout
+    evaluate : scores the model after each epoch; "score" decides which epoch's weights are kept.
+        Without it the last epoch's are
+    """
+
+    config: PretrainingConfig
+    store: WindowStore
+    split: Split
+    seed: int
+    evaluate: Evaluate | None = None
+    device: str = "auto"
+    epoch: int = 0
+    best_score: float = float("-inf")
+    best_epoch: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    best_scores: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        config, table = self.config, self.store.trials
+        self._device = pick_device(self.device)
+        # Seeded here because initialisation takes no generator.
+        seed_everything(self.seed)
+        self.model_config = config.model_config_for(self.store)
+        self.net = PretrainingNet(self.model_config).to(self._device)
+        train = self.split.trials(table, "train")
+        modalities = ("eeg", *config.pps)
+        scaling = fit_scaling(self.store, train, modalities, config.scaling)
+        self.loader = Loader(self.store, scaling, self.model_config.lags)
+        self.sampler = moment_sampler(config, table.loc[train], self.store.sfreq)
+        self.optimisation = Optimisation(
+            [{"params": list(self.net.parameters()), "lr": config.learning_rate}],
+            weight_decay=config.weight_decay,
+            n_steps=config.epochs * config.steps,
+        )
+
+    def run(self, on_epoch: Callable[[EpochReport], None] | None = None) -> PhysioSync:
+        """Train the remaining epochs; returns the encoders of the best epoch.
+
+        Raises
+        ------
+        DivergedError
+            If a loss stops being finite.
+        """
+        while self.epoch < self.config.epochs:
+            report = self.run_epoch()
+            if on_epoch is not None:
+                on_epoch(report)
+        return self.best()
+
+    def run_epoch(self) -> EpochReport:
+        """Train one epoch and evaluate it."""
+        began = time.monotonic()
+        # Seeded anew each epoch, so a resumed run needs no generator's state.
+        seed = int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0])
+        seed_everything(seed)
+        rng = np.random.default_rng(seed)
+        generator = torch.Generator(self._device).manual_seed(seed)
+        self.net.train()
+        sums: dict[str, float] = {}
+        for _ in range(self.config.steps):
+            for name, value in self._step(self.sampler.draw(rng), generator).items():
+                sums[name] = sums.get(name, 0.0) + value
+        self.epoch += 1
+        trained = time.monotonic()
+        scores = self._evaluate()
+        return EpochReport(
+            epoch=self.epoch,
+            losses={name: total / self.config.steps for name, total in sums.items()},
+            scores=scores,
+            best_scores=tuple(self.best_scores),
+            best_epoch=self.best_epoch,
+            seconds=time.monotonic() - began,
+            evaluation_seconds=time.monotonic() - trained,
+        )
+
+    def best(self) -> PhysioSync:
+        """The encoders of the best epoch so far, in evaluation mode."""
+        model = PhysioSync(self.model_config)
+        model.load_state_dict(self.best_weights or cloned(self.net.model), strict=True)
+        return model.eval()
+
+    def save(self, path: Path) -> None:
+        """Write all that `resume` needs."""
+        state = {
+            "config": self.config.uid(),
+            "epoch": self.epoch,
+            "net": self.net.state_dict(),
+            "optimisation": self.optimisation.state_dict(),
+            "best": (self.best_score, self.best_epoch, self.best_weights, self.best_scores),
+        }
+        save_state(path, state)
+
+    def resume(self, path: Path) -> None:
+        """Take up where `save` left off.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged.
+        ValueError
+            If it is of another configuration.
+        """
+        state: dict[str, Any] = load_state(path)
+        if state["config"] != self.config.uid():
+            raise ValueError(f"{path} is of configuration {state['config']}, not of this one")
+        self.epoch = state["epoch"]
+        self.net.load_state_dict(state["net"], strict=True)
+        self.optimisation.load_state_dict(state["optimisation"])
+        self.best_score, self.best_epoch, self.best_weights, self.best_scores = state["best"]
+
+    def _step(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+        config, lead = self.config, batch.trials.shape
+        trials = batch.trials.reshape(-1)
+        starts = np.repeat(batch.starts.reshape(-1), lead[2])
+        n_times = self.model_config.long_times
+        windows: dict[Role, Tensor] = {
+            "eeg": self.loader.eeg(trials, starts, n_times),
+            "pps": self.loader.pps(trials, starts, n_times),
+        }
+        views = {
+            role: augment(x.to(self._device), config.augmentation, generator).unflatten(0, lead)
+            for role, x in windows.items()
+        }
+        short = {role: _pieces(x, batch, self.model_config) for role, x in views.items()}
+        with autocast(self._device):
+            parts = [
+                self.net.losses("long", views["eeg"], views["pps"], config.temperature),
+                self.net.losses("short", short["eeg"], short["pps"], config.temperature),
+            ]
+        weights = {"eeg": config.w_eeg, "pps": config.w_pps, "cmca": config.w_cmca}
+        terms = {name: parts[0].terms[name] + parts[1].terms[name] for name in weights}
+        total = torch.stack([weights[name] * terms[name] for name in weights]).sum()
+        out = {name: float(term.detach()) for name, term in terms.items()}
+        return {
+            **out,
+            "total": self.optimisation.step(total),
+            "retrieval": parts[0].retrieval,
+        }
+
+    def _evaluate(self) -> Mapping[str, float]:
+        if self.evaluate is None:
+            self.best_epoch, self.best_weights = self.epoch, cloned(self.net.model)
+            return {}
+        self.net.eval()
+        scores = self.evaluate(self.net.model, self.loader)
+        if scores["score"] > self.best_score:
+            self.best_score, self.best_epoch = scores["score"], self.epoch
+            self.best_weights = cloned(self.net.model)
+        self.best_scores.append(self.best_score)
+        return scores
+
+
+def _pieces(x: Tensor, batch: Batch, config: ModelConfig) -> Tensor:
+    """The short window of each moment: (M, 2, N, C, T) -> (M, 2, N, C, short_times)."""
+    length = config.short_times
+    return torch.stack(
+        [
+            x[row, ..., piece * length : (piece + 1) * length]
+            for row, piece in enumerate(batch.pieces.tolist())
+        ]
+    )

@@ -1,0 +1,231 @@
+"""A frozen linear probe: how well an embedding tells what people felt, on clips it never saw."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from physiosync.config import Config
+from physiosync.labels import N_CLASSES, classes
+from physiosync.loading import Loader
+from physiosync.model import PhysioSync
+from physiosync.scoring import balanced_accuracy, chance_corrected, mean_by
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+#: (trial ids, start samples) -> (n_windows, n_features)
+Embedding = Callable[[Ints, Ints], Floats]
+
+#: Quadrant restates the two binary targets and has another chance level: it is never optimised.
+OBJECTIVE_TARGETS = ("arousal", "valence")
+
+
+class ProbeConfig(Config):
+    """Fixed for a study, never searched, so that all trials are scored alike."""
+
+    penalty: float = 0.1
+    """Inverse strength of the L2 penalty (scikit-learn's C), on standardised features."""
+    seconds: float = 30.0
+    """Stretch of each trial that is scored, in its middle, whatever the window length."""
+    max_train_trials: int = 512
+    """Fixed, seeded subset of the training trials."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Windows that cover the same seconds of the same trials, whatever their length.
+
+    Parameters
+    ----------
+    trials, starts : (n_windows,) trial id and first sample
+    units : (n_windows,) number of the 10 s stretch that holds the window's centre, unique over
+        trials
+    """
+
+    trials: Ints
+    starts: Ints
+    units: Ints
+
+
+def covering_windows(
+    table: pd.DataFrame, trials: Ints, *, n_times: int, sfreq: float, seconds: float | None
+) -> Windows:
+    """Evenly spaced windows over the middle of each trial (all of it if `seconds` is None)."""
+    parts: list[tuple[Ints, Ints, Ints]] = []
+    lengths = table["n_times"].loc[trials].to_numpy(dtype=np.int64)
+    unit = round(10 * sfreq)
+    for trial, length in zip(trials.tolist(), lengths.tolist(), strict=True):
+        if length < n_times:
+            continue
+        span = length if seconds is None else min(length, max(n_times, round(seconds * sfreq)))
+        first = (length - span) // 2
+        n_windows = -(-span // n_times)
+        starts = np.linspace(first, first + span - n_times, n_windows).round().astype(np.int64)
+        units = trial * 1_000 + (starts + n_times // 2) // unit
+        parts.append((np.full(n_windows, trial, dtype=np.int64), starts, units))
+    if not parts:
+        raise ValueError(f"no trial is as long as a window of {n_times} samples")
+    columns = zip(*parts, strict=True)
+    return Windows(*(np.concatenate(column) for column in columns))
+
+
+def embedding(model: PhysioSync, loader: Loader, *, batch_size: int = 256) -> Embedding:
+    """The frozen model as a function of windows."""
+    device = next(model.parameters()).device
+    n_times = model.config.long_times
+
+    def embed(trials: Ints, starts: Ints) -> Floats:
+        rows = []
+        for first in range(0, len(trials), batch_size):
+            some = slice(first, first + batch_size)
+            eeg = loader.eeg(trials[some], starts[some], n_times).to(device)
+            pps = loader.pps(trials[some], starts[some], n_times).to(device)
+            rows.append(model.embed(eeg, pps).cpu())
+        return torch.cat(rows).numpy()
+
+    return embed
+
+
+def linear_classifier(penalty: float) -> LogisticRegression:
+    """Standardisation and an L2-penalised logistic regression: the one linear model we fit."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=300))
+
+
+def fit_predict(
+    train_x: Floats, train_y: Ints, test_x: Floats, *, n_classes: int, penalty: float
+) -> NDArray[np.float64]:
+    """Class probabilities (n_test, n_classes); the share of each class if only one was trained."""
+    out = np.zeros((len(test_x), n_classes))
+    seen = np.unique(train_y)
+    if len(seen) == 1:
+        out[:, seen[0]] = 1.0
+        return out
+    model = linear_classifier(penalty)
+    with warnings.catch_warnings():
+        # A probe need not converge to the last digit to rank encoders.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(train_x, train_y)
+    out[:, seen] = model.predict_proba(test_x)
+    return out
+
+
+def predict_trials(
+    embed: Embedding,
+    table: pd.DataFrame,
+    train: Windows,
+    test: Windows,
+    *,
+    threshold: float,
+    targets: Sequence[str],
+    penalty: float,
+) -> dict[str, NDArray[np.float64]]:
+    """Probabilities of every test window, (n_windows, n_classes) a target.
+
+    One probe is fitted over all subjects together.
+    """
+    train_x = embed(train.trials, train.starts)
+    test_x = embed(test.trials, test.starts)
+    out = {}
+    for target in targets:
+        labels = pd.Series(classes(table, target, threshold), index=table.index)
+        y = labels.loc[train.trials].to_numpy(dtype=np.int64)
+        out[target] = fit_predict(
+            train_x[y >= 0], y[y >= 0], test_x, n_classes=N_CLASSES[target], penalty=penalty
+        )
+    return out
+
+
+class Probe:
+    """Scores a model on validation trials; the search's objective.
+
+    Windows' probabilities are averaged over whole trials, the confusion is pooled over subjects for
+    each target, and balanced accuracy is rescaled so that 0 is chance; "score" is the mean over
+    arousal and valence. "score_10s" is the same with 10 s stretches instead of trials.
+
+    Parameters
+    ----------
+    table : the trials that are open (index: trial id) with ratings
+    train, validation : trial ids
+    threshold : a rating at or above it is high
+
+    Raises
+    ------
+    ValueError
+        If the validation part shows one class only, for either target.
+    """
+
+    def __init__(
+        self,
+        config: ProbeConfig,
+        table: pd.DataFrame,
+        train: Ints,
+        validation: Ints,
+        threshold: float,
+    ) -> None:
+        rng = np.random.default_rng(config.seed)
+        if len(train) > config.max_train_trials:
+            train = np.sort(rng.choice(train, config.max_train_trials, replace=False))
+        self._config, self._table, self._threshold = config, table, threshold
+        self._train, self._validation = train, validation
+        for target in OBJECTIVE_TARGETS:
+            found = np.unique(self._labels(target).loc[validation])
+            if len(found[found >= 0]) < 2:
+                raise ValueError(f"the validation trials show one class of {target} only")
+
+    def __call__(self, model: PhysioSync, loader: Loader) -> Mapping[str, float]:
+        config, n_times = self._config, model.config.long_times
+        train, validation = (
+            covering_windows(
+                self._table,
+                trials,
+                n_times=n_times,
+                sfreq=model.config.sfreq,
+                seconds=config.seconds,
+            )
+            for trials in (self._train, self._validation)
+        )
+        probabilities = predict_trials(
+            embedding(model, loader),
+            self._table,
+            train,
+            validation,
+            threshold=self._threshold,
+            targets=OBJECTIVE_TARGETS,
+            penalty=config.penalty,
+        )
+        scores: dict[str, float] = {}
+        for target, p in probabilities.items():
+            scores[f"balanced_accuracy_{target}"] = self._score(target, p, validation.trials, 1)
+            scores[f"balanced_accuracy_{target}_10s"] = self._score(
+                target, p, validation.units, 1_000
+            )
+        for name, suffix in (("score", ""), ("score_10s", "_10s")):
+            each = [
+                chance_corrected(scores[f"balanced_accuracy_{target}{suffix}"], N_CLASSES[target])
+                for target in OBJECTIVE_TARGETS
+            ]
+            scores[name] = float(np.mean(each))
+        return scores
+
+    def _labels(self, target: str) -> pd.Series[int]:
+        return pd.Series(classes(self._table, target, self._threshold), index=self._table.index)
+
+    def _score(
+        self, target: str, p: NDArray[np.float64], groups: Ints, units_per_trial: int
+    ) -> float:
+        names, mean = mean_by(p, groups)
+        truth = self._labels(target).loc[names // units_per_trial].to_numpy(dtype=np.int64)
+        rated = truth >= 0
+        return balanced_accuracy(truth[rated], mean[rated].argmax(axis=1))

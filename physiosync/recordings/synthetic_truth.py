@@ -1,0 +1,307 @@
+"""What is true of a synthetic cohort: its clips, what they evoke, and how people rate them.
+
+Nothing here is recorded. `synthetic_eeg.py` and `synthetic_pps.py` turn these latents into signals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import fft
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+
+from physiosync.config import Config
+
+Array = NDArray[np.float32]
+Float = NDArray[np.float64]
+
+#: Sampling rate of every channel, Hz.
+SFREQ = 128
+#: Label-relevant evoked sources: the first half follows valence, the second arousal.
+N_RELEVANT = 6
+#: Synchronised sources that say nothing about the ratings.
+N_NUISANCE = 4
+
+# Random streams. Each has its own seed, so that a knob never shifts another stream's draws.
+_SHARED, _SUBJECT = 0, 1
+
+
+class CohortConfig(Config):
+    """A synthetic cohort in DEAP's form.
+
+    The knobs `snr`, `synchrony` and `relevance` change signals, never ratings. The fields after
+    `seed` are the model's constants; they are here so that they belong to a cohort's identity.
+    """
+
+    n_subjects: int = Field(8, ge=1, le=99)
+    n_stimuli: int = Field(40, ge=2)
+    seconds: float = Field(60.0, ge=5.0, le=600.0)
+    """Length of the stimulus part of a trial."""
+    baseline_seconds: float = Field(3.0, ge=0.0, le=60.0)
+    """Rest before it, with no stimulus-locked activity."""
+    sfreq: float = Field(128.0, ge=128.0, le=128.0)
+    """Hz, as in DEAP's preprocessed files; no other value is possible."""
+    snr: float = Field(1.0, ge=0.0, le=100.0)
+    """Amplitude of everything the clips evoke, relative to the background."""
+    synchrony: float = Field(1.0, ge=0.0, le=1.0)
+    """1: all subjects, and EEG and periphery, follow the same latents. 0: each follows latents of
+    its own, of the same statistics. What they say of the ratings is then what this subject rated
+    differently from the others, so that nothing at all is common to two people's signals, and
+    nothing in time to one person's EEG and periphery."""
+    relevance: float = Field(1.0, ge=0.0, le=1.0)
+    """Correlation between the affect that modulates the sources and the affect that is rated."""
+    seed: int = Field(0, ge=0)
+
+    clip_mean: float = 0.7
+    """Clip means lie around +-this on both axes, as DEAP's clips came from four quadrants."""
+    clip_sd: float = 0.35
+    """Standard deviation of clip means around that."""
+    course_seconds: float = 6.0
+    """Correlation time of affect within a clip."""
+    course_sd: float = 0.5
+    """Standard deviation of affect within a clip."""
+    rating_slope: float = 1.8
+    """Rating = 5 + scale * (slope * clip affect + noise) + bias."""
+    rater_bias_sd: float = 0.4
+    """Standard deviation of the bias between subjects, in points of the rating scale."""
+    rater_scale_sd: float = 0.15
+    """Standard deviation between subjects of the scale's logarithm."""
+    rating_noise_sd: float = 1.2
+    """Standard deviation of what one subject feels about one clip unlike the others."""
+    event_rate: float = 1.0
+    """Mean events a second of each relevant source."""
+    polarity_slope: float = 2.0
+    """Slope of the log odds of an event's polarity on momentary affect."""
+    relevant_uv: float = 9.0
+    """Peak of a relevant source's response at the electrode nearest to it."""
+    nuisance_uv: float = 3.0
+    """Root mean square of a nuisance source at the electrode nearest to it."""
+    blink_uv: float = 25.0
+    """Peak of a blink at the frontal pole, before the 4-45 Hz filter."""
+    muscle_uv: float = 6.0
+    """Root mean square of a muscle burst over the temples at its height."""
+    background_uv: float = 7.0
+    """Root mean square of the 1/f background."""
+    rhythm_uv: float = 3.0
+    """Root mean square of one rhythm at the electrode nearest to it."""
+    induced: float = 1.0
+    """Multiple of the effect of affect on the rhythms' log amplitude (about 0.1 each)."""
+    personal: float = 0.1
+    """Effect on the rhythms' log amplitude of what one subject feels unlike the others."""
+    eeg_lag: float = 0.15
+    """Mean delay of the EEG, in seconds."""
+    eeg_lag_sd: float = 0.010
+    """Standard deviation of that delay between subjects."""
+
+    @property
+    def n_baseline(self) -> int:
+        """Samples of rest before a stimulus."""
+        return round(self.baseline_seconds * SFREQ)
+
+    @property
+    def n_times(self) -> int:
+        """Samples of a trial, rest included."""
+        return self.n_baseline + round(self.seconds * SFREQ)
+
+
+def stream(config: CohortConfig, *key: int) -> np.random.Generator:
+    """Random numbers of one purpose: the same for a key in whatever order they are asked for."""
+    return np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=key))
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """What drives the signals during the stimuli. The rest before a stimulus is left out.
+
+    Parameters
+    ----------
+    drive : (n_stimuli, 2, n_samples) momentary valence and arousal as the sources feel them
+    events : (n_stimuli, N_RELEVANT, n_samples) mostly zero; the size of an event where there is
+        one, positive for an event of high affect and negative for one of low affect
+    nuisance : (n_stimuli, N_NUISANCE, n_samples) white; becomes stimulus-locked waveforms
+    power : (n_stimuli, 2, n_samples) slow courses of induced power that say nothing of affect
+    blinks, muscle : (n_stimuli, n_samples) impulses, mostly zero
+    """
+
+    drive: Array
+    events: Array
+    nuisance: Array
+    power: Array
+    blinks: Array
+    muscle: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The clips of a cohort.
+
+    Parameters
+    ----------
+    affect : (n_stimuli, 2, n_samples) valence and arousal courses that people's ratings follow
+    latents : what all subjects' signals share
+    clip_affect, clip_drive : (n_stimuli, 2) the means of `affect` and of `latents.drive`
+    """
+
+    affect: Array
+    latents: Latents
+
+    @property
+    def clip_affect(self) -> Float:
+        return self.affect.mean(axis=-1, dtype=np.float64)
+
+    @property
+    def clip_drive(self) -> Float:
+        return self.latents.drive.mean(axis=-1, dtype=np.float64)
+
+
+def slow(rng: np.random.Generator, shape: tuple[int, ...], seconds: float) -> Array:
+    """Noise of unit variance along the last axis, with a correlation time of about `seconds`."""
+    size = fft.next_fast_len(shape[-1] + round(4 * seconds * SFREQ), real=True)
+    frequencies = fft.rfftfreq(size, 1 / SFREQ)
+    spectrum = 1 / (1 + (2 * np.pi * frequencies * seconds / 2) ** 2)
+    return coloured(rng, shape, spectrum, size)
+
+
+def coloured(rng: np.random.Generator, shape: tuple[int, ...], spectrum: Float, size: int) -> Array:
+    """Gaussian noise of unit variance with an amplitude `spectrum` over rfftfreq(size)."""
+    gain = spectrum / np.sqrt((spectrum**2).sum()) * size / 2
+    parts = rng.standard_normal((*shape[:-1], 2 * len(gain)), dtype=np.float32)
+    noise = parts.view(np.complex64) * gain.astype(np.float32)
+    return np.asarray(fft.irfft(noise, size)[..., : shape[-1]], dtype=np.float32)
+
+
+def _affect(config: CohortConfig, rng: np.random.Generator, mean: Float | None = None) -> Array:
+    """Courses (n_stimuli, 2, n_samples): a mean for each clip, and a slow fluctuation around it.
+
+    Unless `mean` (n_stimuli, 2) is given, clips come in equal numbers from the four quadrants, as
+    those of DEAP were picked to.
+    """
+    n, n_samples = config.n_stimuli, config.n_times - config.n_baseline
+    if mean is None:
+        quadrant = rng.permutation(n) % 4
+        signs = np.stack([2 * (quadrant % 2) - 1, 2 * (quadrant // 2) - 1], axis=1)
+        mean = config.clip_mean * signs + config.clip_sd * rng.standard_normal((n, 2))
+    fluctuation = slow(rng, (n, 2, n_samples), config.course_seconds)
+    return (mean[..., None] + config.course_sd * fluctuation).astype(np.float32)
+
+
+def _latents(config: CohortConfig, affect: Array, *key: int) -> Latents:
+    """Draw latents whose drive has the correlation `config.relevance` with `affect`."""
+    n, _, n_samples = affect.shape
+    other = _affect(config, stream(config, *key, 0))
+    r = config.relevance
+    drive = (r * affect + np.sqrt(1 - r**2) * other).astype(np.float32)
+    rng = stream(config, *key, 1)
+    felt = np.repeat(drive, N_RELEVANT // 2, axis=1)
+    # Rate and size of events do not follow affect: band power would see that. Polarity does.
+    occurs = rng.random(felt.shape, dtype=np.float32) < config.event_rate / SFREQ
+    high = rng.random(felt.shape, dtype=np.float32) < 1 / (
+        1 + np.exp(-config.polarity_slope * felt)
+    )
+    size = np.exp(0.3 * rng.standard_normal(felt.shape, dtype=np.float32))
+    rng = stream(config, *key, 2)
+    nuisance = rng.standard_normal((n, N_NUISANCE, n_samples), dtype=np.float32)
+    power = slow(rng, (n, 2, n_samples), 10.0)
+    rare = rng.random((2, n, n_samples), dtype=np.float32)
+    return Latents(
+        drive=drive,
+        events=np.where(occurs, np.where(high, size, -size), np.float32(0)),
+        nuisance=nuisance,
+        power=power,
+        blinks=(rare[0] < 0.12 / SFREQ).astype(np.float32),
+        muscle=(rare[1] < 0.08 / SFREQ).astype(np.float32),
+    )
+
+
+@lru_cache(maxsize=2)
+def truth(config: CohortConfig) -> Truth:
+    """The cohort's clips and the latents its subjects share; depends on no subject."""
+    affect = _affect(config, stream(config, _SHARED, 0))
+    return Truth(affect, _latents(config, affect, _SHARED, 1))
+
+
+def felt_latents(config: CohortConfig, index: int, modality: int) -> Latents:
+    """What subject `index` follows in the EEG (`modality` 0) or the periphery (1).
+
+    The subject's own latents have the affect that is this subject's alone in place of the clip's.
+    With synchrony s, an event is the shared one with probability s and the subject's own
+    otherwise; a course is their mixture, with the correlation s to the shared one.
+    """
+    shared, s = truth(config).latents, config.synchrony
+    if s == 1:
+        return shared
+    key = (_SUBJECT, index, 10 + modality)
+    spread = np.hypot(config.clip_mean, config.clip_sd)
+    felt = _affect(config, stream(config, *key, 0), spread * ratings(config, index)[1])
+    own = _latents(config, felt, *key, 1)
+    rng = stream(config, *key, 2)
+
+    def pick(a: Array, b: Array) -> Array:
+        return np.where(rng.random(a.shape, dtype=np.float32) < s, a, b)
+
+    def mix(a: Array, b: Array) -> Array:
+        return (s * a + np.sqrt(1 - s**2) * b).astype(np.float32)
+
+    return Latents(
+        drive=mix(shared.drive, own.drive),
+        events=pick(shared.events, own.events),
+        nuisance=mix(shared.nuisance, own.nuisance),
+        power=mix(shared.power, own.power),
+        blinks=pick(shared.blinks, own.blinks),
+        muscle=pick(shared.muscle, own.muscle),
+    )
+
+
+def subject_stream(config: CohortConfig, index: int, purpose: int) -> np.random.Generator:
+    """Random numbers of one subject for one purpose (0 to 9)."""
+    return stream(config, _SUBJECT, index, purpose)
+
+
+def ratings(config: CohortConfig, index: int) -> tuple[Float, Float]:
+    """How one subject rates the clips.
+
+    Returns
+    -------
+    labels : (n_stimuli, 4) valence, arousal, dominance and liking, 1 to 9
+    personal : (n_stimuli, 2) the part of valence and arousal that is this subject's alone, in
+        standard deviations
+    """
+    rng = subject_stream(config, index, 0)
+    clip = truth(config).clip_affect
+    personal = rng.standard_normal((config.n_stimuli, 4))
+    scale = np.exp(config.rater_scale_sd * rng.standard_normal(4))
+    bias = config.rater_bias_sd * rng.standard_normal(4)
+    # People feel in control of, and like, what is pleasant.
+    core = np.column_stack([clip, 0.5 * clip[:, 0], 0.7 * clip[:, 0]])
+    labels = 5 + scale * (config.rating_slope * core + config.rating_noise_sd * personal) + bias
+    return np.round(np.clip(labels, 1, 9), 2), personal[:, :2]
+
+
+def oracle_ceiling(config: CohortConfig, folds: int = 4) -> dict[str, float]:
+    """Balanced accuracy when each clip's mean drive is known without error.
+
+    One logistic regression for all subjects, as a probe would be fitted, on (clip drive) alone;
+    each fold holds out every `folds`-th stimulus. What is missing to 1 is that people disagree.
+
+    Returns
+    -------
+    "valence" and "arousal" -> balanced accuracy over all held-out trials
+    """
+    drive = truth(config).clip_drive
+    rated = np.stack([ratings(config, i)[0] for i in range(config.n_subjects)])
+    high = rated[..., :2] >= 5
+    fold = np.arange(config.n_stimuli) % folds
+    scores = {}
+    for column, target in enumerate(("valence", "arousal")):
+        guess = np.zeros(high.shape[:2], dtype=bool)
+        for k in range(folds):
+            fit = np.tile(drive[fold != k], (config.n_subjects, 1))
+            model = LogisticRegression().fit(fit, high[:, fold != k, column].ravel())
+            guess[:, fold == k] = model.predict(drive[fold == k])
+        scores[target] = float(balanced_accuracy_score(high[..., column].ravel(), guess.ravel()))
+    return scores

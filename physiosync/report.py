@@ -1,0 +1,279 @@
+"""Tables, text and report.html from what lies in a results folder; trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from physiosync import figures
+from physiosync.files import write_text
+from physiosync.labels import N_CLASSES, TARGETS
+from physiosync.predictions import scores_of, trial_predictions
+from physiosync.scoring import score_by_subject, two_way_interval
+
+#: Methods in the order of every table, with the words for them.
+METHODS = {
+    "majority": "majority of the subject",
+    "band_power": "band power + linear",
+    "untrained_probe": "frozen untrained encoder + linear",
+    "scratch": "same network from scratch",
+    "pretrained_probe": "frozen pretrained encoder + linear",
+    "pretrained": "pretrained, fine-tuned",
+}
+
+
+def main_table(predictions: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Scores of whole test trials, a row for each target and method.
+
+    Parameters
+    ----------
+    predictions : rows of windows as `predictions.prediction_rows` makes them, with "method" and
+        "seed"; several seeds are scored each and then averaged, over subjects and intervals alike
+    seed : of the bootstrap
+
+    Returns
+    -------
+    Columns "target", "method", "balanced_accuracy" (mean over subjects), "low", "high" (95 %
+    bootstrap interval over subjects and clips), "accuracy", "f1", "n_subjects", "n_undefined"
+    (subjects whose test trials show one class; they are in no mean) and "chance".
+    """
+    rows = []
+    for target in (t for t in TARGETS if t in set(predictions["target"])):
+        of_target = predictions[predictions["target"] == target]
+        for method in _ordered(of_target["method"].unique()):
+            runs = [run for _, run in of_target[of_target["method"] == method].groupby("seed")]
+            rows.append({"target": target, "method": method, **_score_runs(runs, seed)}
+                        | {"chance": 1 / N_CLASSES[target]})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _score_runs(runs: Sequence[pd.DataFrame], seed: int) -> dict[str, float]:
+    each = []
+    for run in runs:
+        trials = trial_predictions(run)
+        by_subject = score_by_subject(trials)
+        low, high = two_way_interval(trials, seed=seed)
+        of_trials = scores_of(run).query("level == 'trial'")
+        each.append(
+            {
+                "balanced_accuracy": float(by_subject.mean()),
+                "low": low,
+                "high": high,
+                "accuracy": float((trials["truth"] == trials["predicted"]).mean()),
+                "f1": float(of_trials["f1"].mean()),
+                "n_subjects": float(by_subject.notna().sum()),
+                "n_undefined": float(by_subject.isna().sum()),
+            }
+        )
+    return {name: float(np.mean([row[name] for row in each])) for name in each[0]}
+
+
+def subject_table(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Balanced accuracy of each subject's test trials: "target", "method", "subject", "score"."""
+    rows: list[dict[str, object]] = []
+    for (target, method), some in predictions.groupby(["target", "method"]):
+        scores = pd.concat(
+            [score_by_subject(trial_predictions(run)) for _, run in some.groupby("seed")], axis=1
+        ).mean(axis=1)
+        rows.extend(
+            {"target": target, "method": method, "subject": subject, "score": score}
+            for subject, score in scores.items()
+        )
+    return pd.DataFrame(rows)
+
+
+def render_text(table: pd.DataFrame, *, title: str) -> str:
+    """The main table for a terminal of 100 columns."""
+    lines = [title, ""]
+    for target in table["target"].unique():
+        rows = table[table["target"] == target]
+        first = rows.iloc[0]
+        subjects = f"{first['n_subjects']:.0f} subjects"
+        if first["n_undefined"]:
+            subjects += f", {first['n_undefined']:.0f} more with one class only"
+        lines.append(f"{target} (chance {first['chance']:.2f}; {subjects})")
+        lines.extend(
+            f"  {label(str(row['method'])):<38} {row['balanced_accuracy']:.3f}  "
+            f"[{row['low']:.3f}, {row['high']:.3f}]"
+            for _, row in rows.iterrows()
+        )
+    return "\n".join(lines)
+
+
+def label(method: str) -> str:
+    """A method's name in words."""
+    return METHODS.get(method, method)
+
+
+def write_report(
+    folder: Path,
+    *,
+    header: Mapping[str, str],
+    predictions: pd.DataFrame,
+    search: pd.DataFrame,
+    curves: pd.DataFrame,
+    finalists: pd.DataFrame,
+    notes: Sequence[str],
+) -> Path:
+    """Write report.html: one file, no scripts, nothing fetched.
+
+    Parameters
+    ----------
+    header : facts for the top; "study", "data" and "protocol" are named in every caption
+    predictions : see `main_table`
+    search : trials with "number", "state", "value"
+    curves : "number", "epoch", "objective", "state"
+    finalists : runs with "configuration", "is_default", "fold", "seed", "score"
+    notes : what was left out, and why
+    """
+    about = f"{header['data']}; protocol {header['protocol']}"
+    loud = "synthetic" in header["data"].lower()
+    table = main_table(predictions)
+    sections = [
+        f"<h1>PhysioSync study “{escape(header['study'])}”</h1>",
+        '<p class="loud">The data of this study are synthetic.</p>' if loud else "",
+        _facts(header),
+        "<h2>Test trials</h2>",
+        _html_table(_readable(table, header["protocol"]), caption=f"Test trials. {about}."),
+        f"<p>{_HOW_TO_READ}</p>",
+        _figure(
+            figures.subjects(subject_table(predictions), METHODS),
+            f"Balanced accuracy of each subject's test trials; a dot a subject, a bar the mean, "
+            f"dashed: chance. {about}.",
+        ),
+        "<h2>Search</h2>",
+        _figure(
+            figures.history(search),
+            f"Objective of each trial (validation stimuli, 0 is chance, 1 perfect). {about}.",
+        )
+        if len(search)
+        else "<p>No search trials.</p>",
+        _figure(figures.curves(curves), f"Objective by epoch, best so far. {about}.")
+        if len(curves)
+        else "<p>No learning curves.</p>",
+        "<h2>Finalists</h2>",
+        _html_table(_finalist_table(finalists), caption=f"Validation, fresh folds. {about}.")
+        if len(finalists)
+        else "<p>No finalists.</p>",
+        f"<p>{_ONE_SE}</p>",
+        "<h2>Left out</h2>",
+        "<ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>"
+        if notes
+        else "<p>Nothing was left out.</p>",
+    ]
+    html = _PAGE.format(title=escape(header["study"]), body="\n".join(sections))
+    path = folder / "report.html"
+    write_text(path, html)
+    return path
+
+
+def _readable(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "target": table["target"],
+            "method": [label(str(m)) for m in table["method"]],
+            "balanced accuracy": table["balanced_accuracy"].map("{:.3f}".format),
+            "95 % interval": [
+                f"{a:.3f} to {b:.3f}" for a, b in zip(table["low"], table["high"], strict=True)
+            ],
+            "chance": table["chance"].map("{:.2f}".format),
+            "accuracy": table["accuracy"].map("{:.3f}".format),
+            "majority accuracy": table["target"].map(_majority_accuracy(table)),
+            "F1": table["f1"].map("{:.3f}".format),
+            "subjects (undefined)": [
+                f"{n:.0f} ({u:.0f})"
+                for n, u in zip(table["n_subjects"], table["n_undefined"], strict=True)
+            ],
+            "protocol": protocol,
+        }
+    )
+
+
+def _majority_accuracy(table: pd.DataFrame) -> dict[str, str]:
+    rows = table[table["method"] == "majority"]
+    return dict(zip(rows["target"], rows["accuracy"].map("{:.3f}".format), strict=True))
+
+
+def _finalist_table(finalists: pd.DataFrame) -> pd.DataFrame:
+    groups = finalists.groupby("configuration", sort=False)
+    out = pd.DataFrame(
+        {
+            "mean": groups["score"].mean(),
+            "standard error": groups["score"].std(ddof=1) / np.sqrt(groups.size()),
+            "runs": groups.size(),
+            "": groups["is_default"].first().map({True: "the default (control)", False: ""}),
+        }
+    ).sort_values("mean", ascending=False)
+    for column in ("mean", "standard error"):
+        out[column] = out[column].map("{:.3f}".format)
+    return out.reset_index()
+
+
+def _ordered(methods: Sequence[str]) -> list[str]:
+    known = [name for name in METHODS if name in methods]
+    return known + sorted(name for name in methods if name not in METHODS)
+
+
+def _facts(header: Mapping[str, str]) -> str:
+    items = (f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in header.items())
+    return f"<dl>{''.join(items)}</dl>"
+
+
+def _figure(svg: str, caption: str) -> str:
+    return (
+        f'<figure><div role="img" aria-label="{escape(caption)}">{svg}</div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _html_table(table: pd.DataFrame, *, caption: str) -> str:
+    head = "".join(f'<th scope="col">{escape(str(c))}</th>' for c in table.columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(v))}</td>" for v in row) + "</tr>"
+        for row in table.itertuples(index=False)
+    )
+    return (
+        f'<div class="wide"><table><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+_HOW_TO_READ = (
+    "Balanced accuracy is the mean of the recalls of the classes, taken for each subject's whole "
+    "test trials (mean probability over their windows) and averaged over subjects; knowing how "
+    "often a person says “high” does not raise it. The interval is a bootstrap over subjects "
+    "<em>and</em> clips, because subjects who share clips are not independent. Subjects whose test "
+    "trials show one class only have no balanced accuracy; they are counted as undefined and stand "
+    "in no mean."
+)
+_ONE_SE = (
+    "Finalists are pretrained again on stimulus folds that did not choose them. The winner is the "
+    "cheapest configuration within one standard error of the best mean; the default configuration "
+    "counts as the cheapest, so it wins unless another is better."
+)
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>PhysioSync: {title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  color: #1a1a1a; background: #fff; }}
+h1, h2 {{ line-height: 1.2; }} h2 {{ margin-top: 2.5rem; }}
+dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }}
+dt {{ color: #555; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
+.loud {{ background: #fff3c4; border-left: 6px solid #b58900; padding: .6rem 1rem;
+  font-weight: 600; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }}
+caption {{ text-align: left; color: #555; padding-bottom: .4rem; }}
+th, td {{ text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid #ddd; }}
+figure {{ margin: 1.5rem 0; }} figure svg {{ max-width: 100%; height: auto; }}
+figcaption {{ color: #555; font-size: .9rem; }}
+</style></head><body>
+{body}
+</body></html>
+"""

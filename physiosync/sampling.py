@@ -1,0 +1,134 @@
+"""Batches of stimulus moments with explicit (subject, stimulus, time) pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from physiosync.errors import SamplingError
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Moments, and who is seen at each.
+
+    Parameters
+    ----------
+    trials : (moments, 2, group_size) trial ids; all of a row are one stimulus, never one subject
+        twice
+    starts : (moments, 2) first sample of the long window in each group; the two are equal
+    pieces : (moments,) which piece of the long window is its short window, from 0
+    """
+
+    trials: Ints
+    starts: Ints
+    pieces: Ints
+
+
+class MomentSampler:
+    """Draws moments at which two disjoint groups of subjects met the same stimulus.
+
+    Two moments of one stimulus start at least `gap` samples apart and never overlap, so no negative
+    is a near copy of its anchor; no moment comes twice in a batch.
+
+    Parameters
+    ----------
+    table : trials to draw from (index: trial id) with "subject", "stimulus" and "n_times"
+    n_times : samples of the long window
+    reach : samples that must follow the window's start: `n_times` plus the longest lag
+    gap : least distance in samples between the starts of two moments of one stimulus
+    moments, group_size : moments a batch; subjects in each of a moment's two groups
+    n_pieces : short windows in a long one
+    pairs : "matched", or "shuffled" as a negative control: the second group comes from a draw of
+        its own, so positives share neither stimulus nor time but by chance
+
+    Raises
+    ------
+    SamplingError
+        If no stimulus was seen by two groups, or a batch needs more moments than there are.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        *,
+        n_times: int,
+        reach: int,
+        gap: int,
+        moments: int,
+        group_size: int,
+        n_pieces: int = 1,
+        pairs: str = "matched",
+    ) -> None:
+        if pairs not in ("matched", "shuffled"):
+            raise ValueError(f'pairs must be "matched" or "shuffled", but got {pairs!r}')
+        self.moments, self.group_size, self.n_pieces = moments, group_size, n_pieces
+        self._shuffled = pairs == "shuffled"
+        self._distance = max(gap, n_times)
+        long_enough = table[table["n_times"] >= reach]
+        self._rows: list[Ints] = []
+        room: list[int] = []
+        most_subjects = 0
+        for _, rows in long_enough.groupby("stimulus", sort=True):
+            one_each = rows.drop_duplicates("subject")
+            most_subjects = max(most_subjects, len(one_each))
+            if len(one_each) >= 2 * group_size:
+                self._rows.append(one_each.index.to_numpy(dtype=np.int64))
+                room.append(int(one_each["n_times"].min()) - reach)
+        if not self._rows:
+            raise SamplingError(
+                f"expected at least {2 * group_size} subjects with one stimulus (two groups of "
+                f"{group_size}) and trials of at least {reach} samples, found at most "
+                f"{most_subjects} subjects"
+            )
+        self._room = np.asarray(room)
+        self._capacity = 1 + self._room // self._distance
+        if self._capacity.sum() < moments:
+            raise SamplingError(
+                f"expected room for {moments} moments a batch, at least "
+                f"{self._distance} samples apart, found {int(self._capacity.sum())} in "
+                f"{len(room)} stimuli"
+            )
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """One batch; the same generator state gives the same batch."""
+        trials, starts = self._groups(rng)
+        starts = np.repeat(starts[:, None], 2, axis=1)
+        if self._shuffled:
+            other_trials, other_starts = self._groups(rng)
+            trials[:, 1], starts[:, 1] = other_trials[:, 1], other_starts
+        return Batch(trials, starts, rng.integers(self.n_pieces, size=self.moments))
+
+    def _groups(self, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """Trials (moments, 2, group_size) and starts (moments,) in random order."""
+        which = np.repeat(np.arange(len(self._rows)), self._counts(rng))
+        starts = np.concatenate([self._starts(k, n, rng) for k, n in self._per_stimulus(which)])
+        trials = np.stack([rng.permutation(self._rows[k])[: 2 * self.group_size] for k in which])
+        trials = trials.reshape(self.moments, 2, self.group_size)
+        order = rng.permutation(self.moments)
+        return trials[order], starts[order]
+
+    def _counts(self, rng: np.random.Generator) -> Ints:
+        """How many moments each stimulus gives: uniform, but never beyond its capacity."""
+        counts = np.zeros(len(self._rows), dtype=np.int64)
+        while (missing := self.moments - int(counts.sum())) > 0:
+            free = np.flatnonzero(counts < self._capacity)
+            counts += np.bincount(rng.choice(free, size=missing), minlength=len(counts))
+            counts = np.minimum(counts, self._capacity)
+        return counts
+
+    @staticmethod
+    def _per_stimulus(which: Ints) -> list[tuple[int, int]]:
+        names, counts = np.unique(which, return_counts=True)
+        return list(zip(names.tolist(), counts.tolist(), strict=True))
+
+    def _starts(self, stimulus: int, n: int, rng: np.random.Generator) -> Ints:
+        """`n` starts of one stimulus, uniform over all choices that keep the distance."""
+        slack = int(self._room[stimulus]) - (n - 1) * self._distance
+        free = np.sort(rng.integers(slack + 1, size=n))
+        return free + self._distance * np.arange(n)

@@ -1,0 +1,107 @@
+"""From window probabilities to scores of trials; nothing is ever averaged over batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+def mean_by(
+    probabilities: NDArray[np.floating], groups: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Average the rows that belong to one group.
+
+    Parameters
+    ----------
+    probabilities : (n_windows, n_classes)
+    groups : (n_windows,) which trial, or which stretch of one, a window belongs to
+
+    Returns
+    -------
+    The groups in ascending order, and (n_groups, n_classes) mean probabilities.
+    """
+    names, where = np.unique(groups, return_inverse=True)
+    total = np.zeros((len(names), probabilities.shape[1]))
+    np.add.at(total, where, probabilities)
+    return names, total / np.bincount(where)[:, None]
+
+
+def balanced_accuracy(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
+    """Mean recall over the classes present in `truth`; NaN if fewer than two are.
+
+    With one class only, a constant answer would score 1; such a case says nothing and is reported
+    as undefined instead of being counted.
+    """
+    present = np.unique(truth)
+    if len(present) < 2:
+        return float("nan")
+    return float(np.mean([np.mean(predicted[truth == c] == c) for c in present]))
+
+
+def chance_corrected(score: float, n_classes: int) -> float:
+    """Balanced accuracy rescaled so that 0 is chance and 1 is perfect."""
+    chance = 1.0 / n_classes
+    return (score - chance) / (1.0 - chance)
+
+
+def score_by_subject(predictions: pd.DataFrame) -> pd.Series[float]:
+    """Balanced accuracy of each subject's trials, NaN where the subject shows one class only.
+
+    Scores are taken within subjects because a classifier that only knew how often each person says
+    "high" would beat 0.5 on a confusion matrix pooled over people.
+
+    Parameters
+    ----------
+    predictions : a row a trial, with "subject", "truth" and "predicted"
+    """
+    scores = {
+        str(subject): balanced_accuracy(
+            rows["truth"].to_numpy(dtype=np.int64), rows["predicted"].to_numpy(dtype=np.int64)
+        )
+        for subject, rows in predictions.groupby("subject", sort=True)
+    }
+    return pd.Series(scores, dtype=np.float64, name="balanced_accuracy")
+
+
+def two_way_interval(
+    predictions: pd.DataFrame, *, n_resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap interval of the mean over subjects, resampling subjects *and* stimuli.
+
+    Subjects who share clips are not independent of each other, so an interval over subjects alone
+    would be too narrow
+    (Owen 2007, "The pigeonhole bootstrap").
+
+    Parameters
+    ----------
+    predictions : a row a trial, with "subject", "stimulus", "truth" and "predicted"
+
+    Returns
+    -------
+    Lower and upper bound; NaN if no subject shows two classes.
+    """
+    subjects, s = np.unique(predictions["subject"].to_numpy(dtype=str), return_inverse=True)
+    stimuli, c = np.unique(predictions["stimulus"].to_numpy(dtype=str), return_inverse=True)
+    truth = predictions["truth"].to_numpy(dtype=np.int64)
+    right = (truth == predictions["predicted"].to_numpy()).astype(np.float64)
+    n_classes = int(truth.max(initial=0)) + 1
+    count = np.zeros((len(subjects), n_classes, len(stimuli)))
+    hits = np.zeros_like(count)
+    np.add.at(count, (s, truth, c), 1.0)
+    np.add.at(hits, (s, truth, c), right)
+    rng = np.random.default_rng(seed)
+    draws = np.full(n_resamples, np.nan)
+    for i in range(n_resamples):
+        weight = np.bincount(rng.integers(len(stimuli), size=len(stimuli)), minlength=len(stimuli))
+        people = rng.integers(len(subjects), size=len(subjects))
+        n, k = (count @ weight)[people], (hits @ weight)[people]
+        with np.errstate(invalid="ignore"):
+            recall = np.where(n > 0, k / np.maximum(n, 1), np.nan)
+        usable = (n > 0).sum(axis=1) >= 2
+        if usable.any():
+            draws[i] = np.nanmean(recall[usable], axis=1).mean()
+    if np.isnan(draws).all():
+        return float("nan"), float("nan")
+    low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,302 @@
+"""The whole flow on one page: recordings, shards, search, finalists, best/, fine-tuning, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from pathlib import Path
+
+import optuna
+
+from physiosync import outcome, promotion
+from physiosync.errors import StudyError
+from physiosync.forecast import forecast
+from physiosync.interruption import Interruption
+from physiosync.jobs import Task, run_jobs
+from physiosync.ledger import Ledger
+from physiosync.options import StudyOptions
+from physiosync.preparation import prepare
+from physiosync.pretraining import moment_sampler
+from physiosync.probing import Probe
+from physiosync.progress import StageProgress, log, log_to
+from physiosync.recordings.base import Recording
+from physiosync.search import SearchPlan, best_value, finished, open_study, search
+from physiosync.shards import find_shards
+from physiosync.space import space
+from physiosync.splits import Split, stimulus_folds, stimulus_split
+from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
+from physiosync.tuner import ray_session
+from physiosync.windows import WindowStore
+
+
+class Study:
+    """One study in one folder. Any stage can be run again: what is done is not done twice.
+
+    Parameters
+    ----------
+    options : what the user asked for
+    find, read : the reader of the recordings' format
+    synthetic : whether the recordings are; said in every table
+    """
+
+    def __init__(
+        self,
+        options: StudyOptions,
+        *,
+        find: Callable[[Path], Sequence[Path]],
+        read: Callable[[Path], Recording],
+        synthetic: bool = False,
+    ) -> None:
+        self.options, self._find, self._read = options, find, read
+        self.synthetic = synthetic
+        self.folder = options.folder
+        self.ledger = Ledger(self.folder)
+        self.interruption = Interruption()
+
+    def run(self) -> None:
+        """All stages, in order."""
+        if self.options.dry_run:
+            self.plan()
+            return
+        with self.session():
+            self.prepare()
+            with ray_session():
+                self.search()
+                self.run_finalists()
+                self.promote()
+                self.finetune()
+            self.report()
+
+    def run_stage(self, name: str, *, ray: bool) -> None:
+        """One stage alone; those before it must be done."""
+        stage = {"finalists": self.run_finalists}.get(name) or getattr(self, name)
+        with self.session(), ray_session() if ray else nullcontext():
+            self.check()
+            stage()
+
+    def plan(self) -> None:
+        """Say what would run and what it would cost; change nothing."""
+        o = self.options
+        print(forecast(o, self._sources(), self.store if o.shards_folder.is_dir() else None))
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Be the only driver, with a log, ready to be interrupted."""
+        with self.ledger.driving(), self.interruption.installed():
+            log_to(self.folder / "study.log")
+            yield
+
+    # ---- the stages
+
+    def prepare(self) -> None:
+        """Recordings -> one Parquet shard a subject; then check that a study is possible."""
+        o, sources = self.options, self._sources()
+        log.info("prepare: %d recordings in %s -> %s", len(sources), o.recordings, o.shards_folder)
+
+        def say(path: Path, done: int, total: int, skipped: bool) -> None:
+            if not skipped:
+                log.info("  %s written, %d/%d", path.stem, done, total)
+
+        prepare(
+            sources,
+            self._read,
+            o.shards_folder,
+            o.preprocessing,
+            workers=o.prepare_workers,
+            on_subject=say,
+        )
+        self.check()
+
+    def check(self) -> None:
+        """Everything that can be wrong with data or options, before any compute is spent."""
+        self.ledger.bind(
+            self.options.identity() | {"data": self.store.identity},
+            self.options.model_dump(mode="json"),
+        )
+        split = self.split
+        table = self.store.trials
+        for sentence in self.store.left_out:
+            log.info("  left out: %s", sentence)
+        moment_sampler(
+            self.options.pretraining, table.loc[split.trials(table, "train")], self.store.sfreq
+        )
+        for fold in stimulus_folds(split, seed=self.options.seed):
+            Probe(
+                self.options.probe,
+                table,
+                fold.trials(table, "train"),
+                fold.trials(table, "validation"),
+                self.options.threshold,
+            )
+        for subject, target in outcome.one_sided(table, split, self.options.threshold):
+            log.info("  note: %s shows one class of %s in training", subject, target)
+
+    def search(self) -> None:
+        """Pretraining trials: Optuna suggests, Ray Tune runs, ASHA stops."""
+        o = self.options
+        plan = SearchPlan(
+            trials=o.trials, base=o.pretraining, grace_epochs=1, reduction=3, seed=o.seed
+        )
+        done = finished(self.database)
+        log.info("search: %d trials of up to %d epochs", o.trials, o.max_epochs)
+        if len(done) >= o.trials:
+            log.info("  all %d are done", len(done))
+            return
+        train = self.split.train
+        search(
+            self.database,
+            plan,
+            self.workload,
+            space(
+                n_subjects=len(train.subjects),
+                n_stimuli=len(train.stimuli),
+                seconds=float(self.store.trials["n_times"].min()) / self.store.sfreq,
+            ),
+            results=self.folder,
+            resources=o.resources,
+            watcher=StageProgress(
+                "search",
+                total=o.trials,
+                done=len(done),
+                epochs=o.max_epochs,
+                best=best_value(self.database),
+            ),
+            interruption=self.interruption,
+        )
+
+    def run_finalists(self) -> None:
+        """The best configurations and the default again, over stimulus folds and seeds."""
+        self._jobs("finalists", self._finalist_tasks())
+
+    def promote(self) -> None:
+        """Rank the finalists by the one-standard-error rule; the first go to best/."""
+        tasks = self._finalist_tasks()
+        scores = outcome.finalist_scores(tasks, default=self.options.pretraining)
+        costs = {
+            task.config.uid(): promotion.signal_per_step(task.config)
+            * (task.config.uid() != self.options.pretraining.uid())
+            for task in tasks
+        }
+        ranking = promotion.one_standard_error(scores, costs)
+        outcome.write_best(self.folder, tasks, scores, ranking.head(self.options.promote))
+        log.info("promote: %d of %d finalists to best/", self.options.promote, len(ranking))
+        for rank, (uid, row) in enumerate(ranking.head(self.options.promote).iterrows(), 1):
+            log.info(
+                "  rank-%d: %s, validation score %.3f +- %.3f (standard error, %d runs)",
+                rank, uid, row["mean"], row["standard_error"], row["runs"],
+            )  # fmt: skip
+
+    def finetune(self) -> None:
+        """Per-subject jobs and baselines on the test part: the only stage that opens it."""
+        tasks = self._test_tasks()
+        if any(not task.output.exists() for task in tasks):
+            n = self.ledger.opened_test(", ".join(sorted({task.method for task in tasks})))
+            log.info("the test part is opened (time %d in this study)", n)
+        self._jobs("finetune", tasks)
+        outcome.compact(self.folder, tasks)
+
+    def report(self) -> None:
+        """Tables and figures, from what lies in the folder."""
+        text = outcome.report(
+            self.folder,
+            database=self.database,
+            finalists=self._finalist_tasks(),
+            default=self.options.pretraining,
+            left_out=self.store.left_out,
+            synthetic=self.synthetic,
+        )
+        log.info("%s", text)
+
+    # ---- what the stages share
+
+    def _sources(self) -> list[Path]:
+        o = self.options
+        if o.recordings is None:
+            raise StudyError("expected --recordings DIR, found none")
+        return [path for path in self._find(o.recordings) if path.stem.lower() not in o.exclude]
+
+    @cached_property
+    def store(self) -> WindowStore:
+        """The windows of all subjects who take part."""
+        o = self.options
+        return WindowStore.open(self._shards, ("eeg", *o.pps), o.cache)
+
+    @cached_property
+    def _shards(self) -> tuple[Path, ...]:
+        o = self.options
+        found = find_shards(o.shards_folder)
+        return tuple(path.resolve() for path in found if path.stem.lower() not in o.exclude)
+
+    @cached_property
+    def split(self) -> Split:
+        """The study's one split, made first and saved."""
+        path = self.folder / "split.json"
+        if not path.exists():
+            o = self.options
+            stimulus_split(
+                self.store.trials,
+                validation=o.validation_share,
+                test=o.test_share,
+                seed=o.seed,
+            ).save(path)
+        return Split.load(path)
+
+    @cached_property
+    def workload(self) -> Workload:
+        """What every worker is told."""
+        o = self.options
+        return Workload(
+            shards=self._shards,
+            pps=o.pps,
+            split=self.split,
+            threshold=o.threshold,
+            probe=o.probe,
+            cache=o.cache,
+            threads=max(1, int(o.cpus_per_trial)),
+        )
+
+    @cached_property
+    def database(self) -> optuna.Study:
+        """The Optuna study, named like this one."""
+        o = self.options
+        return open_study(o.name, o.storage_url, seed=o.seed, trials=o.trials)
+
+    def _finalist_tasks(self) -> list[FinalistTask]:
+        o = self.options
+        configs = promotion.finalists(finished(self.database), o.pretraining, o.finalists)
+        # Fold 0 chose them; it can't judge them too.
+        folds = stimulus_folds(self.split, seed=o.seed)[1:][: o.finalist_folds]
+        return [
+            FinalistTask(
+                workload=self.workload,
+                config=config,
+                split=split,
+                fold=fold,
+                seed=o.seed + 1 + n,
+                output=self.folder / "tune" / "encoders" / f"{config.uid()}-fold-{fold}-seed-{n}",
+            )
+            for config in configs
+            for fold, split in enumerate(folds, 1)
+            for n in range(o.finalist_seeds)
+        ]
+
+    def _test_tasks(self) -> list[FinetuneTask | BaselineTask]:
+        return outcome.test_tasks(
+            self.folder, self.workload, self.options.finetuning, seed=self.options.seed
+        )
+
+    def _jobs(self, stage: str, tasks: Sequence[Task]) -> None:
+        missing = sum(not task.output.exists() for task in tasks)
+        log.info("%s: %d jobs", stage, len(tasks))
+        if not missing:
+            log.info("  all %d are done", len(tasks))
+            return
+        run_jobs(
+            tasks,
+            stage,
+            results=self.folder,
+            resources=self.options.resources,
+            watcher=StageProgress(stage, total=len(tasks), done=len(tasks) - missing),
+            interruption=self.interruption,
+        )

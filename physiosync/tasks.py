@@ -1,0 +1,180 @@
+"""What a worker does, told by paths and configs alone, so any process of any node can do it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from physiosync.baselines import band_power, frozen_probe, majority
+from physiosync.config import Config
+from physiosync.files import atomic_path
+from physiosync.finetuning import FinetuningConfig, finetune
+from physiosync.labels import TARGETS
+from physiosync.model import ModelConfig, PhysioSync
+from physiosync.pretraining import EpochReport, Pretraining, PretrainingConfig
+from physiosync.probing import Probe, ProbeConfig
+from physiosync.splits import Split
+from physiosync.training import seed_everything
+from physiosync.windows import WindowStore
+
+
+class Workload(Config):
+    """What all jobs of a study share."""
+
+    shards: tuple[Path, ...]
+    pps: tuple[str, ...]
+    split: Split
+    threshold: float
+    probe: ProbeConfig
+    cache: Path | None = None
+    threads: int = 1
+
+    def store(self) -> WindowStore:
+        """The window store of all shards, opened once a process."""
+        return _open(self.shards, ("eeg", *self.pps), self.cache)
+
+
+@lru_cache(maxsize=2)
+def _open(shards: tuple[Path, ...], modalities: tuple[str, ...], cache: Path | None) -> WindowStore:
+    return WindowStore.open(shards, modalities, cache)
+
+
+def open_pretraining(
+    workload: Workload, config: PretrainingConfig, *, split: Split, seed: int
+) -> Pretraining:
+    """A pretraining run that can read training and validation trials, and no others."""
+    torch.set_num_threads(workload.threads)
+    store = workload.store()
+    train = split.trials(store.trials, "train")
+    validation = split.trials(store.trials, "validation")
+    open_part = store.restrict([*train.tolist(), *validation.tolist()])
+    has = open_part.trials[[f"has_{name}" for name in ("eeg", *config.pps)]].all(axis=1)
+    probe = Probe(
+        workload.probe,
+        open_part.trials,
+        train[has.loc[train].to_numpy()],
+        validation[has.loc[validation].to_numpy()],
+        workload.threshold,
+    )
+    return Pretraining(config, open_part, split, seed, evaluate=probe)
+
+
+class FinalistTask(Config):
+    """Pretrain one configuration on one stimulus fold with one seed."""
+
+    workload: Workload
+    config: PretrainingConfig
+    split: Split
+    fold: int
+    seed: int
+    output: Path
+
+    def run(self) -> None:
+        """Write the best epoch's encoders and their scores to `output`."""
+        run = open_pretraining(self.workload, self.config, split=self.split, seed=self.seed)
+        curve: list[dict[str, float]] = []
+
+        def keep(report: EpochReport) -> None:
+            curve.append({"epoch": report.epoch, **report.losses, **report.scores})
+
+        model = run.run(keep)
+        best = curve[run.best_epoch - 1]
+        metrics = {
+            "configuration": self.config.uid(),
+            "fold": self.fold,
+            "seed": self.seed,
+            "best_epoch": run.best_epoch,
+            **{f"validation_{name}": value for name, value in best.items() if name != "epoch"},
+        }
+        model.save_pretrained(self.output, metrics=metrics)
+
+
+class FinetuneTask(Config):
+    """Fine-tune one encoder for one subject; or train the same network from scratch."""
+
+    workload: Workload
+    config: FinetuningConfig
+    encoder: Path | None
+    """A model folder; None for the same network with fresh weights."""
+    network: ModelConfig
+    method: str
+    subject: str
+    seed: int
+    output: Path
+
+    def run(self) -> None:
+        """Write the predictions of the subject's test trials to `output`."""
+        torch.set_num_threads(self.workload.threads)
+        store = self.workload.store()
+        table = store.trials
+        mine = table.index[table["subject"] == self.subject]
+        split = self.workload.split
+        train = mine.intersection(split.trials(table, "train", "validation")).to_numpy()
+        test = mine.intersection(split.trials(table, "test")).to_numpy()
+        seed_everything(self.seed)
+        model = (
+            PhysioSync(self.network)
+            if self.encoder is None
+            else PhysioSync.from_pretrained(self.encoder)
+        )
+        predictions = finetune(
+            self.config,
+            model,
+            store.restrict([*train.tolist(), *test.tolist()]),
+            train=train,
+            test=test,
+            threshold=self.workload.threshold,
+            seed=self.seed,
+            pretrained=self.encoder is not None,
+        )
+        write_predictions(self.output, predictions.assign(method=self.method, seed=self.seed))
+
+
+class BaselineTask(Config):
+    """Everything that needs no job for each subject."""
+
+    workload: Workload
+    method: str
+    """"majority", "band_power", "untrained_probe" or "pretrained_probe"."""
+    encoder: Path | None
+    network: ModelConfig
+    seed: int
+    output: Path
+
+    def run(self) -> None:
+        """Write the predictions of all test trials to `output`."""
+        torch.set_num_threads(self.workload.threads)
+        store = self.workload.store()
+        split, threshold = self.workload.split, self.workload.threshold
+        train = split.trials(store.trials, "train", "validation")
+        test = split.trials(store.trials, "test")
+        if self.method == "majority":
+            rows = majority(store.trials, train=train, test=test, threshold=threshold)
+        elif self.method == "band_power":
+            rows = band_power(store, train=train, test=test, threshold=threshold)
+        else:
+            seed_everything(self.seed)
+            model = (
+                PhysioSync(self.network)
+                if self.encoder is None
+                else PhysioSync.from_pretrained(self.encoder)
+            )
+            rows = frozen_probe(
+                model,
+                store,
+                train=train,
+                test=test,
+                threshold=threshold,
+                penalty=self.workload.probe.penalty,
+                targets=TARGETS,
+            )
+        write_predictions(self.output, rows.assign(method=self.method, seed=self.seed))
+
+
+def write_predictions(path: Path, rows: pd.DataFrame) -> None:
+    """Write a table of predictions as Parquet, in one step."""
+    with atomic_path(path) as part:
+        rows.to_parquet(part, index=False)

@@ -1,0 +1,126 @@
+"""Ray, started and quietened in one place; what `search` and `jobs` share of Ray Tune."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from physiosync.config import Config
+from physiosync.interruption import Interruption
+
+# Read by Ray when it is imported or started, so they have to stand before that import.
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+
+import ray
+from ray import tune
+
+
+class Resources(Config):
+    """What one trial or job gets."""
+
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+
+    def slots(self) -> int:
+        """How many fit onto the running cluster at once; at least 1."""
+        have = ray.cluster_resources()
+        fits = have.get("CPU", 1.0) / max(self.cpus_per_trial, 1e-3)
+        if self.gpus_per_trial:
+            fits = min(fits, have.get("GPU", 0.0) / self.gpus_per_trial)
+        return max(1, int(fits))
+
+    def as_tune(self) -> dict[str, float]:
+        """In Ray's words."""
+        return {"cpu": self.cpus_per_trial, "gpu": self.gpus_per_trial}
+
+
+class Watcher(Protocol):
+    """Is told what happens to trials and jobs; see `physiosync.progress`."""
+
+    def started(self, name: str) -> None: ...
+    def reported(self, name: str, metrics: Mapping[str, Any]) -> None: ...
+    def ended(self, name: str, *, failed: bool) -> None: ...
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """A running Ray for the length of the block.
+
+    On a cluster (`RAY_ADDRESS` is set there) it joins; elsewhere it starts its own, because a bare
+    `ray.init()` would attach to whatever else runs on this machine.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    on_cluster = bool(os.environ.get("RAY_ADDRESS"))
+    ray.init(
+        address="auto" if on_cluster else "local",
+        include_dashboard=None if on_cluster else False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class StopOnSignal(tune.Stopper):
+    """Ends a Tune run when a signal came. The searcher is not told, so trials stay resumable."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        self._interruption = interruption
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._interruption.requested
+
+
+class Watching(tune.Callback):
+    """Passes Tune's events on to a `Watcher`, trials named by the number in their config."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._watcher.started(_name(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._watcher.reported(_name(trial), result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._watcher.ended(_name(trial), failed=False)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._watcher.ended(_name(trial), failed=True)
+
+
+def fresh_name(folder: Path, stem: str) -> str:
+    """`stem`, or `stem-2`, `stem-3`, ...: a name that no earlier run in `folder` used."""
+    names = [stem, *(f"{stem}-{n}" for n in range(2, 10_000))]
+    return next(name for name in names if not (folder / name).exists())
+
+
+def trial_folder_name(trial: Any) -> str:
+    """Tune would put parameters into folder names; ours are short, and unique over all runs."""
+    return f"{_name(trial)}-{trial.trial_id}"
+
+
+def _name(trial: Any) -> str:
+    config = trial.config
+    return str(config["job"]["name"] if "job" in config else config["name"])

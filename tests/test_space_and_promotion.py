@@ -1,0 +1,105 @@
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from scipy import stats
+
+from physiosync.pretraining import PretrainingConfig
+from physiosync.promotion import finalists, one_standard_error
+from physiosync.space import first_points, space, to_config, to_params, weight_params, weights
+
+BASE = PretrainingConfig(epochs=3)
+
+
+def test_every_point_of_the_space_is_a_valid_configuration() -> None:
+    distributions = space(n_subjects=8, n_stimuli=24, seconds=60.0)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(200):
+        config = to_config(study.ask(distributions).params, BASE)
+        assert config.epochs == BASE.epochs
+        assert config.w_eeg + config.w_pps + config.w_cmca == pytest.approx(2.0)
+
+
+def test_points_and_configurations_are_inverse() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(20):
+        params = study.ask(space(n_subjects=8, n_stimuli=24, seconds=60.0)).params
+        back = to_params(to_config(params, BASE))
+        assert back == pytest.approx(params) or {
+            k: v for k, v in back.items() if k != "noise_snr_db"
+        } == pytest.approx({k: v for k, v in params.items() if k != "noise_snr_db"})
+        assert back["noise_snr_db"] == params["noise_snr_db"]
+
+
+def test_weights_are_flat_on_the_simplex() -> None:
+    """Each weight's share of a flat simplex is Beta(1, 2)."""
+    u = np.random.default_rng(0).random((4000, 2))
+    drawn = np.array([weights(a, b) for a, b in u]) / 2.0
+    for column in drawn.T:
+        assert stats.kstest(column, stats.beta(1, 2).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("corner", [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)])
+def test_corners_can_be_reached(corner: tuple[float, float, float]) -> None:
+    params = weight_params(*corner)
+    assert np.array(weights(params["weight_split"], params["weight_share"])) / 2 == pytest.approx(
+        np.array(corner)
+    )
+
+
+def test_the_default_is_tried_first_and_the_corners_next() -> None:
+    configs = [to_config(point, BASE) for point in first_points(BASE)]
+    assert configs[0] == BASE
+    assert [(c.w_eeg, c.w_pps, c.w_cmca) for c in configs[1:]] == [
+        (2.0, 0.0, 0.0),
+        (0.0, 2.0, 0.0),
+        (0.0, 0.0, 2.0),
+    ]
+
+
+def test_space_leaves_out_what_the_data_cannot_fill() -> None:
+    small = space(n_subjects=4, n_stimuli=8, seconds=60.0)
+    assert small["group_size"].choices == (1, 2)  # type: ignore[attr-defined]
+    assert small["moments"].choices == (16,)  # type: ignore[attr-defined]
+
+
+def _trial(number: int, value: float, state: str, temperature: float) -> optuna.trial.FrozenTrial:
+    params = to_params(BASE) | {"temperature": temperature}
+    return optuna.trial.create_trial(
+        state=optuna.trial.TrialState[state],
+        value=None if state == "FAIL" else value,
+        params=params,
+        distributions=space(n_subjects=8, n_stimuli=24, seconds=60.0),
+    )
+
+
+def test_finalists_are_distinct_and_hold_the_default() -> None:
+    trials = [
+        _trial(0, 0.9, "PRUNED", 0.05),  # high but cut off early
+        _trial(1, 0.5, "COMPLETE", 0.1),
+        _trial(2, 0.6, "COMPLETE", 0.3),
+        _trial(3, 0.6, "COMPLETE", 0.3),  # the same point again
+        _trial(4, 0.0, "FAIL", 0.4),
+    ]
+    chosen = finalists(trials, BASE, 3)
+    assert [c.temperature for c in chosen] == [BASE.temperature, 0.3, 0.1]
+
+
+def test_one_standard_error_prefers_the_cheapest_of_equals() -> None:
+    scores = pd.DataFrame(
+        {
+            "configuration": ["best"] * 3 + ["default"] * 3 + ["bad"] * 3,
+            "score": [0.50, 0.60, 0.70, 0.55, 0.57, 0.56, 0.1, 0.1, 0.1],
+        }
+    )
+    ranking = one_standard_error(scores, {"best": 5.0, "default": 0.0, "bad": 1.0})
+    assert list(ranking.index) == ["default", "best", "bad"]
+    assert ranking.loc["best", "mean"] == pytest.approx(0.6)
+    assert ranking.loc["best", "standard_error"] == pytest.approx(0.1 / np.sqrt(3))
+
+
+def test_one_standard_error_keeps_a_clear_winner() -> None:
+    scores = pd.DataFrame(
+        {"configuration": ["best"] * 2 + ["default"] * 2, "score": [0.60, 0.61, 0.30, 0.31]}
+    )
+    assert one_standard_error(scores, {"best": 5.0, "default": 0.0}).index[0] == "best"
