@@ -190,7 +190,7 @@ def _train(
                 [
                     nn.functional.cross_entropy(
                         logits[target].float(),
-                        torch.from_numpy(labels[target].loc[trials].to_numpy()).to(device),
+                        torch.tensor(labels[target].loc[trials].to_numpy(), device=device),
                         ignore_index=-1,
                     )
                     for target in logits

@@ -220,12 +220,11 @@ class PhysioSync(nn.Module):
             if not (path / needed).is_file():
                 raise CheckpointError(path, needed, expected="a file", found="none")
         try:
-            config = ModelConfig.model_validate_json((path / "config.json").read_text())
+            model = cls(ModelConfig.model_validate_json((path / "config.json").read_text()))
         except ValueError as error:
             raise CheckpointError(
                 path / "config.json", "", expected="a model config", found=str(error)
             ) from error
-        model = cls(config)
         _load_strictly(model, path / "model.safetensors")
         return model.eval()
 

@@ -35,11 +35,12 @@ class MultiViewTokenizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C * T) -> (B, V, D)."""
-        gates = self.gate(x).sigmoid().unflatten(1, (N_VIEWS, -1))
-        tokens = self.value(x).unsqueeze(1) * gates
+        value: Tensor = self.value(x)
+        gates: Tensor = self.gate(x).sigmoid().view(len(x), N_VIEWS, -1)
+        tokens = value.unsqueeze(1) * gates
         # One norm for all views: its statistics are over windows and views alike.
         normed: Tensor = self.norm(tokens.flatten(0, 1))
-        return normed.unflatten(0, (-1, N_VIEWS))
+        return normed.view_as(tokens)
 
 
 class MultiViewBlock(nn.Module):
@@ -81,12 +82,13 @@ class MultiViewBlock(nn.Module):
         tokens = tokens + self.scale_attention * self._attend(self.norm_1(tokens))
         # From here on tokens no longer see one another, so the prompts may leave already.
         tokens = tokens[:, :n_tokens]
-        hidden = self.mlp_in(self.norm_2(tokens)).relu()
-        return tokens + self.scale_mlp * self.mlp_out(hidden).relu()
+        hidden: Tensor = self.mlp_in(self.norm_2(tokens)).relu()
+        mlp: Tensor = self.mlp_out(hidden).relu()
+        return tokens + self.scale_mlp * mlp
 
     def _attend(self, x: Tensor) -> Tensor:
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = F.linear(x, self.qkv.weight, bias).unflatten(2, (3, self.heads, -1))
+        qkv = F.linear(x, self.qkv.weight, bias).view(*x.shape[:2], 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(q, k, v)
         out: Tensor = self.out(attended.transpose(1, 2).flatten(2))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
 from typing import TypeAlias
@@ -59,14 +60,17 @@ def prepare(
     failed: list[tuple[int, RecordingError]] = []
     with tempfile.TemporaryDirectory(prefix="physiosync-") as claims:
         job = partial(_prepare_one, read=read, folder=folder, config=config, claims=Path(claims))
-        for k, outcome in _outcomes(job, sources, _kept(sources, folder, config), workers):
-            if isinstance(outcome, RecordingError):
-                failed.append((k, outcome))
-                continue
-            path, skipped = outcome
-            found.append(path)
-            if on_subject is not None:
-                on_subject(path, len(found) + len(failed), len(sources), skipped)
+        kept = _kept(sources, folder, config)
+        # Closing, so that an error in `on_subject` ends the workers before their claims go.
+        with closing(_outcomes(job, sources, kept, workers)) as outcomes:
+            for k, outcome in outcomes:
+                if isinstance(outcome, RecordingError):
+                    failed.append((k, outcome))
+                    continue
+                path, skipped = outcome
+                found.append(path)
+                if on_subject is not None:
+                    on_subject(path, len(found) + len(failed), len(sources), skipped)
     if failed:
         first = min(failed, key=lambda pair: pair[0])[1]
         if len(failed) == 1:
@@ -106,7 +110,7 @@ def _outcomes(
     sources: Sequence[Source],
     kept: dict[int, Path],
     workers: int,
-) -> Iterator[tuple[int, _Outcome]]:
+) -> Generator[tuple[int, _Outcome], None, None]:
     """Position in `sources` and what became of it: the kept ones first, then as they finish."""
     for k, path in kept.items():
         yield k, job(sources[k], path)

@@ -117,12 +117,12 @@ def resample(x: Floats, ratio: Fraction) -> Floats:
     """Resample (n_chans, n_times) by `ratio`, with an anti-aliasing filter, to ceil(n * ratio)."""
     if ratio == 1:
         return x
+    # Up-sampling leaves a trace of the offset at the old rate's multiples, so that goes first.
+    mean = x.mean(axis=1, keepdims=True, dtype=np.float64)
     # "line": without it the filter would take the signal for zero beyond its ends, and every trial
-    # of a signal with an offset (temperature, skin conductance) would begin and end in a step.
-    y = resample_poly(
-        x.astype(np.float64), ratio.numerator, ratio.denominator, axis=1, padtype="line"
-    )
-    return np.asarray(y, dtype=np.float32)
+    # of a signal that drifts (temperature, skin conductance) would begin and end in a step.
+    y = resample_poly(x - mean, ratio.numerator, ratio.denominator, axis=1, padtype="line")
+    return np.asarray(y + mean, dtype=np.float32)
 
 
 def _check(recording: Recording) -> None:

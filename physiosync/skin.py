@@ -24,8 +24,8 @@ def log_conductance(recording: Recording) -> Recording:
 
     Neither a resistance nor a conductance can be zero or negative, so such samples are missing. Up
     to 5 % of a trial are interpolated; a trial with more loses its GSR, or that of its baseline. If
-    more than half of all samples are not positive, the channel holds changes rather than an
-    absolute value: it stays linear, and a resistance is turned upside down.
+    that would be most trials, the channel holds changes rather than an absolute value (a detrended
+    signal is negative half of the time): it stays linear, and a resistance is turned upside down.
 
     Parameters
     ----------
@@ -44,17 +44,17 @@ def log_conductance(recording: Recording) -> Recording:
             recording.source, "unit of gsr", expected=", ".join(_UNITS), found=channels.unit
         )
     factor, exponent = _UNITS[channels.unit]
-    everything = [p["gsr"] for t in recording.trials for p in (t.signals, t.baseline) if "gsr" in p]
-    n_missing = sum(int((x <= 0).sum()) for x in everything)
-    n_samples = sum(x.size for x in everything)
     sentences: list[str] = []
-    relative = n_missing > n_samples / 2
+    spoilt = [
+        _missing(t.signals["gsr"]) > MOST_MISSING for t in recording.trials if "gsr" in t.signals
+    ]
+    relative = sum(spoilt) > len(spoilt) / 2
     unit = "log10 uS"
     if relative:
         unit = f"{channels.unit} (relative{', inverted' if exponent < 0 else ''})"
         sentences.append(
-            f"level of gsr: {n_missing / n_samples:.0%} of its samples are not positive, so it is "
-            f"not an absolute value; kept as {unit}"
+            f"level of gsr: more than {MOST_MISSING:.0%} of the samples are not positive in "
+            f"{sum(spoilt)} of {len(spoilt)} trials, so it is not an absolute value; kept as {unit}"
         )
 
     def convert(signals: Mapping[str, Floats], where: str) -> Mapping[str, Floats]:
@@ -63,7 +63,7 @@ def log_conductance(recording: Recording) -> Recording:
         x = signals["gsr"]
         if relative:
             return {**signals, "gsr": x * np.float32(exponent)}
-        missing = float((x <= 0).mean(axis=1).max()) if x.size else 0.0
+        missing = _missing(x)
         if missing <= MOST_MISSING:
             return {**signals, "gsr": _log(x, factor, exponent)}
         sentences.append(
@@ -84,6 +84,11 @@ def log_conductance(recording: Recording) -> Recording:
         trials=tuple(trials),
         left_out=(*recording.left_out, *sentences),
     )
+
+
+def _missing(x: Floats) -> float:
+    """Share of samples that are not positive, of the worst channel of (n_chans, n_times)."""
+    return float((x <= 0).mean(axis=1).max()) if x.size else 0.0
 
 
 def _log(x: Floats, factor: float, exponent: int) -> Floats:

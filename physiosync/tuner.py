@@ -20,9 +20,11 @@ os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 
 import ray
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 
 
 class Resources(Config):
@@ -89,10 +91,11 @@ class StopOnSignal(tune.Stopper):
         return self._interruption.requested
 
 
-class Watching(tune.Callback):
-    """Passes Tune's events on to a `Watcher`, trials named by the number in their config."""
+class Watching(TrialProgressCallback):
+    """Passes Tune's events on to a `Watcher`; takes the place of Tune's own lines a trial."""
 
     def __init__(self, watcher: Watcher) -> None:
+        super().__init__()
         self._watcher = watcher
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

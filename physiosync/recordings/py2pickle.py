@@ -1,60 +1,45 @@
-"""Read a pickled dictionary of numeric arrays without running it.
+"""Read a pickled dictionary of numeric arrays without running it; write one as Python 2 did.
 
-A pickle is a program: `pickle.load` calls whatever a downloaded file tells it to call. `read_arrays`
-starts no unpickler. It follows the few opcodes that a dictionary of arrays is made of, as Python 2
-wrote it or as Python 3 saves it again (protocols 2 to 5), and refuses every other one. The
-functions such a file names are recognised, never imported or called. An array is a view of the
-file's own bytes, made only once its dtype, its shape and the number of its bytes agree; so no
-opcode can ask for more memory than the file takes, and numpy never sees a state that a stranger
-wrote (an array of objects from raw bytes would be an array of wild pointers).
+A pickle is a program: `pickle.load` calls whatever a downloaded file tells it to call. Here no
+unpickler is started. `read_arrays` follows the few opcodes that a dictionary of arrays is made of,
+as Python 2 wrote it or as Python 3 saves it again (protocols 2 to 5), and refuses every other one;
+`pickled_arrays.py` knows what numpy's globals, calls and states stand for.
+
+Nothing is copied but numbers that Python 3 wrote as text, so no opcode can make the reader take
+much more memory than the file does. Every opcode is followed once, and their number is bounded.
 
 The opcodes are described in the standard library's `pickletools`.
 """
 
 from __future__ import annotations
 
-import math
 import pickle as op  # for the names of the opcodes; nothing in it is called
 import pickletools
-from dataclasses import dataclass
-from enum import Enum, auto
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from physiosync.errors import RecordingError
+from physiosync.recordings.pickled_arrays import (
+    Array,
+    FloatArray,
+    Refused,
+    Text,
+    build,
+    call,
+    find_global,
+    kind_of,
+    word,
+)
 
-FloatArray = NDArray[np.floating[Any]]
-
-#: Real files need about 80 opcodes, written by Python 3 up to 130.
+#: Files need about 80 opcodes; written by Python 3, up to 130.
 _MAX_OPCODES = 500
-_MAX_WORD = 64
-_MAX_DIMENSIONS = 4
+_MAX_LINE = 64
 
-
-class _Global(Enum):
-    """What a file may name. None of it is ever called."""
-
-    RECONSTRUCT = auto()
-    NDARRAY = auto()
-    DTYPE = auto()
-    FROMBUFFER = auto()
-    ENCODE = auto()
-
-
-_GLOBALS = {
-    ("numpy.core.multiarray", "_reconstruct"): _Global.RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _Global.RECONSTRUCT,
-    ("numpy", "ndarray"): _Global.NDARRAY,
-    ("numpy", "dtype"): _Global.DTYPE,
-    ("numpy.core.numeric", "_frombuffer"): _Global.FROMBUFFER,
-    ("numpy._core.numeric", "_frombuffer"): _Global.FROMBUFFER,
-    ("_codecs", "encode"): _Global.ENCODE,
-}
-
-#: Opcode -> bytes of its little-endian argument: a length before data, an integer, a memo index.
+#: Opcode -> bytes of its little-endian argument: an integer, or the length of what follows.
 _BYTES = {
     op.SHORT_BINSTRING: 1,
     op.BINSTRING: 4,
@@ -65,33 +50,16 @@ _BYTES = {
 }
 _TEXT = {op.SHORT_BINUNICODE: 1, op.BINUNICODE: 4, op.BINUNICODE8: 8}
 _INTEGERS = {op.BININT1: 1, op.BININT2: 2, op.BININT: 4}
-_PUTS = {op.BINPUT: 1, op.LONG_BINPUT: 4}
-_GETS = {op.BINGET: 1, op.LONG_BINGET: 4}
-
 _CONSTANTS = {op.NONE: None, op.NEWTRUE: True, op.NEWFALSE: False, op.EMPTY_TUPLE: ()}
 _TUPLES = {op.TUPLE1: 1, op.TUPLE2: 2, op.TUPLE3: 3}
 
+_WRITTEN_CLASSES = b"cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04"
+_WRITTEN_DTYPE = (
+    b"cnumpy\ndtype\nq\x06U\x02f8K\x00K\x01\x87Rq\x07"
+    b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+)
 
-@dataclass(frozen=True, eq=False)
-class _Text:
-    """A text string, decoded only where its characters are needed."""
-
-    utf8: memoryview
-
-
-@dataclass(eq=False)
-class _Dtype:
-    """ "f8" or "f4"; BUILD adds the byte order, "<" or ">"."""
-
-    name: str
-    byte_order: str = ""
-
-
-@dataclass(eq=False)
-class _Array:
-    """An array that was announced; BUILD brings its values."""
-
-    values: FloatArray | None = None
+_NAMES = {known.code.encode("latin1"): known.name for known in pickletools.opcodes}
 
 
 def read_arrays(raw: bytes, path: Path) -> dict[str, FloatArray]:
@@ -105,60 +73,100 @@ def read_arrays(raw: bytes, path: Path) -> dict[str, FloatArray]:
     Returns
     -------
     dict
-        read-only views of `raw`, float32 or float64 in the file's byte order and memory layout
+        read-only views of `raw`: float32 or float64, in the file's byte order and memory layout
 
     Raises
     ------
     RecordingError
-        for anything but a dictionary of float32 or float64 arrays: another opcode, a global outside
-        numpy's own (named in full), a truncated file, bytes after its end, an array whose bytes do
-        not fit its shape
+        for anything but a dictionary of float32 or float64 arrays: another opcode, a global that is
+        not numpy's own (named in full), a truncated file, bytes after its end, an array whose bytes
+        do not fit its shape
     """
-    return _Reader(raw, path).read()
+    reader = _Reader(raw)
+    try:
+        return reader.read()
+    except Refused as error:
+        where = f"pickle, byte {reader.opcode_at:,}"
+        raise RecordingError(path, where, expected=error.expected, found=error.found) from None
+
+
+def write_arrays(stream: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write what cPickle of Python 2 and numpy 1 make of a dictionary of arrays, byte for byte.
+
+    cPickle remembers (opcode q) what something else refers to at that moment, from number 1 on:
+    the dictionary, its keys, the arrays and what they have in common.
+
+    Parameters
+    ----------
+    stream : open for writing; the numbers go straight from the arrays into it
+    arrays : two or more of two or three dimensions, in Python 2's order of the keys; written as
+        little-endian float64 in C order
+    """
+    stream.write(b"\x80\x02}q\x01(")
+    for position, (name, array) in enumerate(arrays.items()):
+        first = position == 0
+        key_number, number = (2, 5) if first else (6 + 2 * position, 7 + 2 * position)
+        numbers = np.ascontiguousarray(array, dtype="<f8")
+        shape = b"".join(map(_integer, array.shape)) + (op.TUPLE2, op.TUPLE3)[array.ndim - 2]
+        stream.write(_string_start(len(name)) + name.encode("ascii") + b"q%c" % key_number)
+        stream.write(_WRITTEN_CLASSES if first else b"h\x03h\x04")
+        stream.write(b"K\x00\x85U\x01b\x87Rq%c(K\x01" % number + shape)
+        stream.write((_WRITTEN_DTYPE if first else b"h\x07") + op.NEWFALSE)
+        stream.write(_string_start(numbers.nbytes))
+        stream.write(numbers.data)
+        stream.write(b"tb")
+    stream.write(b"u.")
+
+
+def _string_start(size: int) -> bytes:
+    if size < 2**8:
+        return op.SHORT_BINSTRING + size.to_bytes(1, "little")
+    return op.BINSTRING + size.to_bytes(4, "little")
+
+
+def _integer(value: int) -> bytes:
+    opcode, size = next((o, n) for o, n in _INTEGERS.items() if value < 2 ** (8 * n))
+    return opcode + value.to_bytes(size, "little")
 
 
 class _Reader:
     """Follows the opcodes of one file with a stack, marks and a memo, as an unpickler would."""
 
-    def __init__(self, raw: bytes, path: Path) -> None:
-        self._raw, self._path = memoryview(raw), path
-        self._at = self._opcode_at = 0
+    def __init__(self, raw: bytes) -> None:
+        self._raw, self._at = memoryview(raw), 0
+        self.opcode_at = 0
         self._stack: list[object] = []
         self._marks: list[int] = []
         self._memo: dict[int, object] = {}
-        self._bytes_encoded = 0
 
     def read(self) -> dict[str, FloatArray]:
+        """Follow all opcodes; the dictionary that is left at the end."""
         start = bytes(self._take(2))
-        if start[:1] != op.PROTO or start[1] not in range(2, 6):
-            raise self._refuse("a pickle of protocol 2 to 5", f"a file that starts with {start!r}")
+        if start[:1] != op.PROTO or not 2 <= start[1] <= 5:
+            raise Refused("a pickle of protocol 2 to 5", f"a file that starts with {start!r}")
         for _ in range(_MAX_OPCODES):
-            self._opcode_at = self._at
+            self.opcode_at = self._at
             opcode = bytes(self._take(1))
             if opcode == op.STOP:
                 return self._result()
             self._follow(opcode)
-        raise self._refuse(f"at most {_MAX_OPCODES} opcodes", "more")
+        raise Refused(f"at most {_MAX_OPCODES} opcodes", "more")
 
     def _follow(self, opcode: bytes) -> None:
         if opcode in _BYTES:
             self._stack.append(self._take(self._number(_BYTES[opcode])))
         elif opcode in _TEXT:
-            self._stack.append(_Text(self._take(self._number(_TEXT[opcode]))))
+            self._stack.append(Text(self._take(self._number(_TEXT[opcode]))))
         elif opcode in _INTEGERS:
             self._stack.append(self._number(_INTEGERS[opcode], signed=opcode == op.BININT))
         elif opcode in _CONSTANTS:
             self._stack.append(_CONSTANTS[opcode])
         elif opcode in _TUPLES:
             self._stack.append(tuple(self._pop(_TUPLES[opcode])))
-        elif opcode in _PUTS:
-            self._memo[self._number(_PUTS[opcode])] = self._top()
-        elif opcode in _GETS:
-            self._stack.append(self._recall(self._number(_GETS[opcode])))
         else:
-            self._follow_rare(opcode)
+            self._follow_other(opcode)
 
-    def _follow_rare(self, opcode: bytes) -> None:
+    def _follow_other(self, opcode: bytes) -> None:
         match opcode:
             case op.MARK:
                 self._marks.append(len(self._stack))
@@ -170,149 +178,90 @@ class _Reader:
                 self._set_items(self._pop(2))
             case op.SETITEMS:
                 self._set_items(self._pop_to_mark())
+            case op.BINPUT:
+                self._memo[self._number(1)] = self._top()
+            case op.BINGET:
+                self._stack.append(self._recall(self._number(1)))
             case op.MEMOIZE:
                 self._memo[len(self._memo)] = self._top()
-            case op.LONG1:  # lengths of axes, where Python 2 ran on Windows
-                self._stack.append(self._number(min(self._number(1), 8), signed=True))
+            case op.LONG1:  # an axis of an array that Python 2 wrote on Windows
+                self._stack.append(self._long())
             case op.GLOBAL:
-                self._stack.append(self._global(self._line(), self._line()))
+                self._stack.append(find_global(self._line(), self._line()))
             case op.STACK_GLOBAL:
-                module, name = self._pop(2)
-                self._stack.append(self._global(_word(module), _word(name)))
+                self._stack.append(find_global(*self._pop(2)))
             case op.REDUCE:
-                function, arguments = self._pop(2)
-                self._stack.append(self._call(function, arguments))
+                self._stack.append(call(*self._pop(2)))
             case op.BUILD:
                 (state,) = self._pop(1)
-                self._build(self._top(), state)
-            case op.FRAME:  # only says how much to buffer
-                self._number(8)
+                build(self._top(), state)
+            case op.FRAME:  # a hint of how much to buffer; what is inside are opcodes like others
+                ahead = self._take(self._number(8))
+                self._at -= len(ahead)
             case _:
-                known = pickletools.code2op.get(opcode.decode("latin1"))
-                found = f"opcode {known.name}" if known else f"byte {opcode.hex()}, no opcode"
-                raise self._refuse("only the opcodes of a dictionary of arrays", found)
-
-    # --- what globals stand for ---------------------------------------------------------------
-
-    def _global(self, module: str | None, name: str | None) -> _Global:
-        known = _GLOBALS.get((module or "", name or ""))
-        if known is None:
-            found = ascii(f"{module}.{name}")[1:-1] if module and name else "an unreadable one"
-            raise self._refuse("no global but those of numpy arrays", found)
-        return known
-
-    def _call(self, function: object, arguments: object) -> object:
-        if isinstance(arguments, tuple):
-            match function, *arguments:
-                case _Global.RECONSTRUCT, _Global.NDARRAY, shape, kind if (
-                    shape == (0,) and _word(kind) == "b"
-                ):
-                    return _Array()
-                case _Global.DTYPE, name, 0, 1:  # the numbers are: aligned, copied
-                    return self._dtype(_word(name))
-                case _Global.ENCODE, _Text() as text, codec if _word(codec) == "latin1":
-                    return self._encode(text)
-                case _Global.FROMBUFFER, raw, _Dtype() as dtype, shape, order, *axes:
-                    return _Array(self._array(raw, dtype, shape, _word(order), *axes[:1]))
-        raise self._refuse("a call that makes an array", f"another call ({_kind(function)})")
-
-    def _build(self, target: object, state: object) -> None:
-        if isinstance(state, tuple):
-            match target, *state:
-                case _Dtype(byte_order=""), 3, order, None, None, None, -1, -1, 0 if (
-                    _word(order) in ("<", ">")
-                ):
-                    target.byte_order = _word(order) or ""
-                    return
-                case _Array(values=None), 1, shape, _Dtype() as dtype, bool() as fortran, raw:
-                    target.values = self._array(raw, dtype, shape, "F" if fortran else "C")
-                    return
-        raise self._refuse("the state of an array or of its dtype", f"another ({_kind(target)})")
-
-    def _dtype(self, name: str | None) -> _Dtype:
-        if name not in ("f8", "f4"):
-            kind = "Python objects" if name and name.startswith(("O", "|O")) else f"dtype {name!r}"
-            raise self._refuse("float64 or float32 numbers (dtype 'f8' or 'f4')", kind)
-        return _Dtype(name)
-
-    def _encode(self, text: _Text) -> memoryview:
-        """Bytes that Python 3 wrote as latin-1 text because protocol 2 has no bytes."""
-        self._bytes_encoded += len(text.utf8)
-        if self._bytes_encoded > len(self._raw):
-            raise self._refuse("each text once", "one text encoded again and again")
-        try:
-            return memoryview(str(text.utf8, "utf-8").encode("latin1"))
-        except UnicodeError:
-            raise self._refuse("bytes written as latin-1 text", "other characters") from None
-
-    def _array(
-        self, raw: object, dtype: _Dtype, shape: object, order: str | None, axes: object = None
-    ) -> FloatArray:
-        if not isinstance(raw, memoryview) or dtype.byte_order == "":
-            raise self._refuse("an array's bytes and a complete dtype", _kind(raw))
-        if not _is_shape(shape):
-            raise self._refuse("an array's shape: 1 to 4 positive whole numbers", "another")
-        needed = math.prod(shape) * int(dtype.name[1])
-        if len(raw) != needed:
-            raise self._refuse(f"{needed:,} bytes for shape {shape}", f"{len(raw):,} bytes")
-        flat: FloatArray = np.frombuffer(raw, dtype=dtype.byte_order + dtype.name)
-        match order, axes:
-            case ("C" | "F") as layout, None:
-                return flat.reshape(shape, order=layout)
-            case "K", tuple() if sorted(map(str, axes)) == sorted(map(str, range(len(shape)))):
-                return flat.reshape(shape).transpose(axes)
-        raise self._refuse("a memory layout: C, F, or K with the order of the axes", "another")
+                found = _NAMES.get(opcode, "none of pickle's")
+                raise Refused("an opcode of a dictionary of arrays", f"{found} ({opcode!r})")
 
     def _set_items(self, items: list[object]) -> None:
         target = self._top()
         if not isinstance(target, dict) or len(items) % 2:
-            raise self._refuse("pairs of keys and values for a dictionary", _kind(target))
+            raise Refused("keys and values for a dictionary", f"others, for a {kind_of(target)}")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            name = _word(key)
+            name = word(key)
             if name is None or name in target:
-                raise self._refuse("short, distinct strings as keys", f"{_kind(key)} {name!r}")
+                raise Refused("short, distinct strings as keys", f"a {kind_of(key)}, {name!a}")
             target[name] = value
 
     def _result(self) -> dict[str, FloatArray]:
-        left = len(self._raw) - self._at
-        if left:
-            raise self._refuse("the end of the file after STOP", f"{left:,} more bytes")
-        if len(self._stack) != 1 or self._marks or not isinstance(self._stack[0], dict):
-            raise self._refuse("one dictionary", ", ".join(map(_kind, self._stack[:4])) or "none")
+        if left := len(self._raw) - self._at:
+            raise Refused("the end of the file after STOP", f"{left:,} more bytes")
+        result = self._top()
+        if len(self._stack) > 1 or self._marks or not isinstance(result, dict):
+            raise Refused("one dictionary", f"{len(self._stack)} values, last a {kind_of(result)}")
         arrays: dict[str, FloatArray] = {}
-        for name, value in self._stack[0].items():
-            if not isinstance(value, _Array) or value.values is None:
-                raise self._refuse(f"an array as {name!r}", _kind(value))
+        for name, value in result.items():
+            if not isinstance(value, Array) or value.values is None:
+                raise Refused(f"an array as {name!a}", f"a {kind_of(value)}")
             arrays[name] = value.values
         return arrays
 
-    # --- bytes, stack, memo -------------------------------------------------------------------
+    # Bytes of the file
 
     def _take(self, size: int) -> memoryview:
         left = len(self._raw) - self._at
         if size > left:
-            raise self._refuse(f"{size:,} more bytes", f"{left:,}: the file is truncated")
+            raise Refused(f"{size:,} more bytes", f"{left:,}: the file is truncated")
         self._at += size
         return self._raw[self._at - size : self._at]
 
     def _number(self, size: int, *, signed: bool = False) -> int:
         return int.from_bytes(self._take(size), "little", signed=signed)
 
-    def _line(self) -> str:
-        ahead = bytes(self._raw[self._at : self._at + 2 * _MAX_WORD])
-        return str(self._take(ahead.find(b"\n") + 1), "latin1")[:-1]
+    def _long(self) -> int:
+        size = self._number(1)
+        if size > 8:
+            raise Refused("an integer of at most 8 bytes", f"one of {size}")
+        return self._number(size, signed=True)
+
+    def _line(self) -> Text:
+        size = bytes(self._raw[self._at : self._at + _MAX_LINE]).find(b"\n")
+        if size < 0:
+            raise Refused(f"a line of less than {_MAX_LINE} characters", "no end of line")
+        return Text(self._take(size + 1)[:size])
+
+    # Stack and memo
 
     def _pop(self, count: int) -> list[object]:
         return self._cut(len(self._stack) - count)
 
     def _pop_to_mark(self) -> list[object]:
         if not self._marks:
-            raise self._refuse("a mark on the stack", "none")
+            raise Refused("a mark on the stack", "none")
         return self._cut(self._marks.pop())
 
     def _cut(self, start: int) -> list[object]:
         if start < (self._marks[-1] if self._marks else 0):
-            raise self._refuse("a value on the stack", "none")
+            raise Refused("more values on the stack", "none")
         items = self._stack[start:]
         del self._stack[start:]
         return items
@@ -324,9 +273,5 @@ class _Reader:
 
     def _recall(self, index: int) -> object:
         if index not in self._memo:
-            raise self._refuse(f"something remembered as {index}", "nothing")
+            raise Refused(f"a value remembered as {index}", "none")
         return self._memo[index]
-
-    def _refuse(self, expected: str, found: str) -> RecordingError:
-        where = f"pickle, byte {self._opcode_at:,}"
-        return RecordingError(self._path, where, expected=expected, found=found)

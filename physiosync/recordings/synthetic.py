@@ -3,7 +3,8 @@
 People watch the same clips; each clip has courses of valence and arousal (`synthetic_truth.py`).
 This file turns them into what an EEG cap and a few peripheral sensors would record:
 
-* evoked responses of six sources at shared moments, whose polarity follows momentary affect;
+* evoked responses of four sources at shared moments; a pair stands for each of valence and arousal,
+  and momentary affect decides which of the two responds, not how much there is of both;
 * stronger stimulus-locked waveforms of four other sources, blinks and muscle, which say nothing of
   the ratings;
 * rhythms of random phase whose power follows affect (weakly), the clip, and each subject's own
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 #: Written into cohort.json; changes whenever the same config would give other signals.
-MODEL = 1
+MODEL = 2
 
 
 def subject_name(index: int) -> str:

@@ -32,9 +32,10 @@ EEG_NAMES = (
 )
 # fmt: on
 
-#: Where each source lies, and where the other end of its field does. Valence: frontal pairs and
-#: late positivity; arousal: centro-parietal; nuisance: visual, auditory; then eyes and muscle.
-_RELEVANT_AT = (("F3", "P4"), ("F4", "P3"), ("Fz", "Oz"), ("Pz", "Fp1"), ("C4", "T7"), ("C3", "T8"))
+#: Where each source lies, and where the other end of its field does. Relevant: left frontal
+#: (approach), right frontal (withdrawal), parietal (late positivity, arousing), frontal midline
+#: (calm); nuisance: visual, auditory; then eyes and muscle.
+_RELEVANT_AT = (("F3", "P4"), ("F4", "P3"), ("Pz", "Fp1"), ("Fz", "Oz"))
 _NUISANCE_AT = (("Oz", "Fz"), ("PO4", "F7"), ("T7", "Cz"), ("T8", "Cz"))
 _ARTEFACT_AT = (("Fp1", "Cz"), ("Fp2", "Cz"), ("T7", "Pz"), ("T8", "Pz"))
 _RHYTHM_AT = (("Oz", "Cz"), ("P4", "Fz"), ("P3", "Fz"), ("Fz", "Pz"), ("C3", "Pz"), ("C4", "Pz"))
@@ -43,7 +44,7 @@ _RHYTHM_HZ = (10.0, 10.0, 10.0, 6.0, 20.0, 20.0)
 _INDUCED = ((0.0, -0.10), (0.08, 0.0), (-0.08, 0.0), (0.06, 0.06), (0.0, 0.08), (0.0, 0.08))
 
 #: Frequency in Hz of the peak of each relevant source's response.
-_RESPONSE_HZ = (5.0, 6.0, 7.0, 5.5, 6.5, 8.0)
+_RESPONSE_HZ = (10.0, 10.0, 10.0, 10.0)
 
 
 def record_eeg(
@@ -140,7 +141,10 @@ def _background(config: CohortConfig, rng: np.random.Generator) -> Array:
     noise = coloured(rng, shape, _band(size) * f**-0.6, size)
     xyz = _positions()
     covariance = np.exp((xyz @ xyz.T - 1) / 0.5) + 0.1 * np.eye(32)
-    mixing = config.background_uv * np.linalg.cholesky(covariance) / np.sqrt(1.1)
+    value, vector = np.linalg.eigh(covariance / 1.1)
+    mixing = config.background_uv * (vector * np.sqrt(value)) @ vector.T
+    # Vigilance and sweat: each region's level differs from trial to trial.
+    noise *= log_normal(rng, config.background_sd, config.n_stimuli, 32, 1)
     return np.asarray(mixing.astype(np.float32) @ noise)
 
 
@@ -186,5 +190,5 @@ def _topographies(pairs: tuple[tuple[str, str], ...], rng: np.random.Generator) 
         centre /= np.linalg.norm(centre)
         return np.asarray(np.exp((xyz @ centre - 1) / width**2))
 
-    fields = np.stack([bump(a, 0.45) - 0.5 * bump(b, 0.6) for a, b in pairs], axis=1)
+    fields = np.stack([bump(a, 0.35) - 0.5 * bump(b, 0.47) for a, b in pairs], axis=1)
     return np.asarray(fields - fields.mean(axis=0), dtype=np.float32)

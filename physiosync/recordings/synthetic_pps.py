@@ -13,7 +13,6 @@ from physiosync.recordings.synthetic_kernels import (
     padded_size,
 )
 from physiosync.recordings.synthetic_truth import (
-    N_RELEVANT,
     SFREQ,
     Array,
     CohortConfig,
@@ -30,10 +29,7 @@ PPS_NAMES = ("hEOG", "vEOG", "zEMG", "tEMG", "GSR", "resp", "ppg", "temp")
 def record_pps(config: CohortConfig, index: int, latents: Latents, blinks: Array) -> Float:
     """(n_stimuli, 8, n_times): hEOG, vEOG, zEMG, tEMG, GSR, resp, ppg, temp."""
     rng = subject_stream(config, index, 4)
-    half = N_RELEVANT // 2
-    pleasant = np.maximum(latents.events[:, :half], 0).sum(axis=1)
-    unpleasant = np.maximum(-latents.events[:, :half], 0).sum(axis=1)
-    arousing = np.maximum(latents.events[:, half:], 0).sum(axis=1)
+    pleasant, unpleasant, arousing, _ = latents.events.transpose(1, 0, 2)
     signals = [
         *_eog(config, latents, blinks, rng),
         *_emg(config, latents, pleasant, rng),

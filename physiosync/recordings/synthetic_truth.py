@@ -22,8 +22,8 @@ Float = NDArray[np.float64]
 
 #: Sampling rate of every channel, Hz.
 SFREQ = 128
-#: Label-relevant evoked sources: the first half follows valence, the second arousal.
-N_RELEVANT = 6
+#: Label-relevant evoked sources: pleasant, unpleasant, arousing, calming.
+N_RELEVANT = 4
 #: Synchronised sources that say nothing about the ratings.
 N_NUISANCE = 4
 
@@ -73,13 +73,13 @@ class CohortConfig(Config):
     """Standard deviation between subjects of the scale's logarithm."""
     rating_noise_sd: float = 1.2
     """Standard deviation of what one subject feels about one clip unlike the others."""
-    event_rate: float = 1.0
-    """Mean events a second of each relevant source."""
-    polarity_slope: float = 2.0
-    """Slope of the log odds of an event's polarity on momentary affect."""
-    relevant_uv: float = 9.0
+    event_rate: float = 0.8
+    """Events a second of each pair of relevant sources, whatever the affect."""
+    event_slope: float = 2.0
+    """Slope on momentary affect of the log odds that the pair's first source responds."""
+    relevant_uv: float = 18.0
     """Peak of a relevant source's response at the electrode nearest to it."""
-    nuisance_uv: float = 3.0
+    nuisance_uv: float = 2.6
     """Root mean square of a nuisance source at the electrode nearest to it."""
     blink_uv: float = 25.0
     """Peak of a blink at the frontal pole, before the 4-45 Hz filter."""
@@ -87,6 +87,8 @@ class CohortConfig(Config):
     """Root mean square of a muscle burst over the temples at its height."""
     background_uv: float = 7.0
     """Root mean square of the 1/f background."""
+    background_sd: float = 0.25
+    """Standard deviation between trials of the logarithm of a region's background."""
     rhythm_uv: float = 3.0
     """Root mean square of one rhythm at the electrode nearest to it."""
     induced: float = 1.0
@@ -121,8 +123,9 @@ class Latents:
     Parameters
     ----------
     drive : (n_stimuli, 2, n_samples) momentary valence and arousal as the sources feel them
-    events : (n_stimuli, N_RELEVANT, n_samples) mostly zero; the size of an event where there is
-        one, positive for an event of high affect and negative for one of low affect
+    events : (n_stimuli, N_RELEVANT, n_samples) mostly zero; the size of an event where a source
+        has one. Sources 0 and 1 respond to what is pleasant and unpleasant, 2 and 3 to what
+        arouses and calms
     nuisance : (n_stimuli, N_NUISANCE, n_samples) white; becomes stimulus-locked waveforms
     power : (n_stimuli, 2, n_samples) slow courses of induced power that say nothing of affect
     blinks, muscle : (n_stimuli, n_samples) impulses, mostly zero
@@ -197,20 +200,19 @@ def _latents(config: CohortConfig, affect: Array, *key: int) -> Latents:
     r = config.relevance
     drive = (r * affect + np.sqrt(1 - r**2) * other).astype(np.float32)
     rng = stream(config, *key, 1)
-    felt = np.repeat(drive, N_RELEVANT // 2, axis=1)
-    # Rate and size of events do not follow affect: band power would see that. Polarity does.
-    occurs = rng.random(felt.shape, dtype=np.float32) < config.event_rate / SFREQ
-    high = rng.random(felt.shape, dtype=np.float32) < 1 / (
-        1 + np.exp(-config.polarity_slope * felt)
-    )
-    size = np.exp(0.3 * rng.standard_normal(felt.shape, dtype=np.float32))
+    # How much happens does not follow affect: total power would show that. Which source does.
+    occurs = rng.random(drive.shape, dtype=np.float32) < config.event_rate / SFREQ
+    chance = 1 / (1 + np.exp(-config.event_slope * drive))
+    high = rng.random(drive.shape, dtype=np.float32) < chance
+    size = occurs * np.exp(0.3 * rng.standard_normal(drive.shape, dtype=np.float32))
+    pairs = np.stack([size * high, size * ~high], axis=2)
     rng = stream(config, *key, 2)
     nuisance = rng.standard_normal((n, N_NUISANCE, n_samples), dtype=np.float32)
     power = slow(rng, (n, 2, n_samples), 10.0)
     rare = rng.random((2, n, n_samples), dtype=np.float32)
     return Latents(
         drive=drive,
-        events=np.where(occurs, np.where(high, size, -size), np.float32(0)),
+        events=pairs.reshape(n, N_RELEVANT, n_samples),
         nuisance=nuisance,
         power=power,
         blinks=(rare[0] < 0.12 / SFREQ).astype(np.float32),
