@@ -5,7 +5,7 @@ The only stage, with the baselines, that opens test trials. Knows no Ray.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from physiosync.augmentation import AugmentationConfig, augment
 from physiosync.config import Config
-from physiosync.fusion import FusionClassifier
+from physiosync.fusion import FusionClassifier, LinearClassifier
 from physiosync.labels import N_CLASSES, TARGETS, classes
 from physiosync.loading import Loader
-from physiosync.model import PhysioSync
+from physiosync.model import Features, PhysioSync
 from physiosync.predictions import prediction_rows
-from physiosync.probing import Windows, covering_windows
+from physiosync.probing import Windows, covering_windows, linear_weights
 from physiosync.scaling import fit_scaling
 from physiosync.training import Optimisation, autocast, pick_device, seed_everything
 from physiosync.windows import WindowStore
@@ -32,10 +32,19 @@ Ints = NDArray[np.int64]
 class FinetuningConfig(Config):
     """Fixed for a study, so that pretrained and from-scratch networks get the same."""
 
-    epochs: int = Field(default=12, ge=1)
+    head_epochs: int = Field(default=12, ge=0)
+    """Epochs of the paper's classifiers alone, on frozen features of everyone's training trials:
+    one person's trials are few for a fresh classifier, and its first gradients would spoil what the
+    encoders learned (Kumar et al. 2022, LP-FT). Linear classifiers are fitted to convergence."""
+    penalty: float = Field(default=0.01, gt=0)
+    """Of that fit: inverse strength of the L2 penalty (scikit-learn's C)."""
+    head_seconds: float = Field(default=20.0, gt=0)
+    """Stretch in the middle of each trial that these features are taken from."""
+    epochs: int = Field(default=4, ge=0)
+    """Epochs of everything, on the subject's own training trials."""
     windows_per_trial: int = Field(default=4, ge=1)
     """Windows drawn from each training trial in an epoch, at random places."""
-    batch_size: int = Field(default=64, ge=2)
+    batch_size: int = Field(default=32, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
     """Of the classifier, and of everything in a network from scratch."""
     encoder_learning_rate: float = Field(default=1e-4, gt=0)
@@ -51,24 +60,25 @@ class Classifier(nn.Module):
         super().__init__()
         self.model = model
         self.heads = nn.ModuleDict(
-            {
-                target: FusionClassifier(
-                    long_features=model.n_features("eeg", "long"),
-                    short_features=model.n_features("eeg", "short"),
-                    n_pieces=model.config.long_pieces,
-                    n_classes=N_CLASSES[target],
-                )
-                for target in targets
-            }
+            {target: _classifier(model, N_CLASSES[target]) for target in targets}
         )
 
     def forward(self, eeg: Tensor, pps: Tensor) -> dict[str, Tensor]:
         """Logits (B, n_classes) of each target from long windows (B, n_chans, n_times)."""
         f = self.model.features(eeg, pps)
-        return {
-            target: head(f.long_eeg, f.short_eeg, f.long_pps, f.short_pps)
-            for target, head in self.heads.items()
-        }
+        return {target: head(*f.parts()) for target, head in self.heads.items()}
+
+
+def _classifier(model: PhysioSync, n_classes: int) -> nn.Module:
+    long, short = (model.n_features("eeg", length) for length in ("long", "short"))
+    if model.config.encoder.family == "patch":
+        return LinearClassifier(2 * long + 2 * short, n_classes)
+    return FusionClassifier(
+        long_features=long,
+        short_features=short,
+        n_pieces=model.config.long_pieces,
+        n_classes=n_classes,
+    )
 
 
 def finetune(
@@ -76,6 +86,7 @@ def finetune(
     model: PhysioSync,
     store: WindowStore,
     *,
+    everyone: Ints,
     train: Ints,
     test: Ints,
     threshold: float,
@@ -84,13 +95,14 @@ def finetune(
     targets: Sequence[str] = TARGETS,
     device: str = "auto",
 ) -> pd.DataFrame:
-    """Train encoders and classifier on `train`, predict `test`.
+    """Fit classifiers on `everyone`, then everything on `train`; predict `test`.
 
     Parameters
     ----------
     model : trained in place; pass a fresh copy
-    store : `train` and `test` trials must be open
-    train, test : trial ids. The scale is fitted on `train` alone
+    store : these trials must be open
+    everyone, train, test : ids of all subjects' training trials, of the subject's own among them,
+        and of the trials to predict. Scales are fitted on `everyone` alone
     pretrained : whether the encoders get the small learning rate of pretrained ones
 
     Returns
@@ -105,8 +117,10 @@ def finetune(
     seed_everything(seed)
     table, sfreq = store.trials, store.sfreq
     modalities = ("eeg", *model.config.pps_channels)
-    train, test = (_complete(table, trials, modalities) for trials in (train, test))
-    scaling = fit_scaling(store, train, modalities, model.config.scaling)
+    everyone, train, test = (
+        _complete(table, trials, modalities) for trials in (everyone, train, test)
+    )
+    scaling = fit_scaling(store, everyone, modalities, model.config.scaling)
     loader = Loader(store, scaling, model.config.lags)
     net = Classifier(model, targets).to(pick_device(device))
     rng = np.random.default_rng(seed)
@@ -114,6 +128,7 @@ def finetune(
         target: pd.Series(classes(table, target, threshold), index=table.index)
         for target in targets
     }
+    _train_heads(config, net, loader, table, everyone, labels, rng)
     _train(config, net, loader, table, train, labels, rng, seed, pretrained)
     windows = covering_windows(
         table, test, n_times=model.config.long_times, sfreq=sfreq, seconds=None
@@ -140,6 +155,95 @@ def _complete(table: pd.DataFrame, trials: Ints, modalities: Sequence[str]) -> I
     """Those trials in which no modality is missing."""
     has = table.loc[trials, [f"has_{name}" for name in modalities]].all(axis=1).to_numpy()
     return trials[has]
+
+
+def _train_heads(
+    config: FinetuningConfig,
+    net: Classifier,
+    loader: Loader,
+    table: pd.DataFrame,
+    train: Ints,
+    labels: dict[str, pd.Series[int]],
+    rng: np.random.Generator,
+) -> None:
+    """Fit the classifiers on frozen features of windows that cover the training trials."""
+    device = next(net.parameters()).device
+    n_times = net.model.config.long_times
+    windows = covering_windows(
+        table, train, n_times=n_times, sfreq=net.model.config.sfreq, seconds=config.head_seconds
+    )
+    features = _features(net, loader, windows)
+    if net.model.config.encoder.family == "patch":
+        _set_probes(config, net, features, labels, windows.trials)
+        return
+    batch_size = min(config.batch_size, len(windows.trials))
+    n_batches = len(windows.trials) // batch_size
+    optimisation = Optimisation(
+        [{"params": list(net.heads.parameters()), "lr": config.learning_rate}],
+        weight_decay=config.weight_decay,
+        n_steps=config.head_epochs * n_batches,
+    )
+    net.heads.train()
+    for _ in range(config.head_epochs):
+        order = rng.permutation(len(windows.trials))
+        for first in range(0, n_batches * batch_size, batch_size):
+            some = order[first : first + batch_size]
+            picked = [part[torch.from_numpy(some)].to(device) for part in features.parts()]
+            logits = {target: head(*picked) for target, head in net.heads.items()}
+            optimisation.step(_loss(logits, labels, windows.trials[some]))
+
+
+@torch.no_grad()
+def _set_probes(
+    config: FinetuningConfig,
+    net: Classifier,
+    features: Features,
+    labels: dict[str, pd.Series[int]],
+    trials: Ints,
+) -> None:
+    """Give each linear classifier the weights of a fitted logistic regression."""
+    x = features.joined().double().numpy()
+    mean, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
+    for target, head in net.heads.items():
+        assert isinstance(head, LinearClassifier)
+        y = labels[target].loc[trials].to_numpy()
+        weight, bias = linear_weights(
+            ((x - mean) / scale)[y >= 0], y[y >= 0], N_CLASSES[target], config.penalty
+        )
+        for parameter, value in (
+            (head.mean, mean),
+            (head.scale, scale),
+            (head.linear.weight, weight),
+            (head.linear.bias, bias),
+        ):
+            parameter.copy_(torch.from_numpy(value))
+
+
+@torch.no_grad()
+def _features(net: Classifier, loader: Loader, windows: Windows) -> Features:
+    """Features of all windows, in evaluation mode, on the CPU."""
+    net.eval()
+    device = next(net.parameters()).device
+    parts = []
+    for trials, starts in _batches(windows):
+        eeg = loader.eeg(trials, starts, net.model.config.long_times).to(device)
+        pps = loader.pps(trials, starts, net.model.config.long_times).to(device)
+        parts.append(net.model.features(eeg, pps).parts())
+    return Features(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
+
+
+def _batches(windows: Windows, size: int = 256) -> Iterator[tuple[Ints, Ints]]:
+    for first in range(0, len(windows.trials), size):
+        yield windows.trials[first : first + size], windows.starts[first : first + size]
+
+
+def _loss(logits: dict[str, Tensor], labels: dict[str, pd.Series[int]], trials: Ints) -> Tensor:
+    """Cross-entropy summed over targets; trials without a rating count for nothing."""
+    terms = []
+    for target, out in logits.items():
+        truth = torch.tensor(labels[target].loc[trials].to_numpy(), device=out.device)
+        terms.append(nn.functional.cross_entropy(out.float(), truth, ignore_index=-1))
+    return torch.stack(terms).sum()
 
 
 def _train(
@@ -186,17 +290,7 @@ def _train(
                     augment(eeg, config.augmentation, generator),
                     augment(pps, config.augmentation, generator),
                 )
-            loss = torch.stack(
-                [
-                    nn.functional.cross_entropy(
-                        logits[target].float(),
-                        torch.tensor(labels[target].loc[trials].to_numpy(), device=device),
-                        ignore_index=-1,
-                    )
-                    for target in logits
-                ]
-            ).sum()
-            optimisation.step(loss)
+            optimisation.step(_loss(logits, labels, trials))
 
 
 @torch.no_grad()
@@ -205,10 +299,9 @@ def _predict(net: Classifier, loader: Loader, windows: Windows) -> dict[str, NDA
     device = next(net.parameters()).device
     n_times = net.model.config.long_times
     parts: dict[str, list[Tensor]] = {target: [] for target in net.heads}
-    for first in range(0, len(windows.trials), 256):
-        some = slice(first, first + 256)
-        eeg = loader.eeg(windows.trials[some], windows.starts[some], n_times).to(device)
-        pps = loader.pps(windows.trials[some], windows.starts[some], n_times).to(device)
+    for trials, starts in _batches(windows):
+        eeg = loader.eeg(trials, starts, n_times).to(device)
+        pps = loader.pps(trials, starts, n_times).to(device)
         for target, logits in net(eeg, pps).items():
             parts[target].append(logits.double().softmax(dim=1).cpu())
     return {target: torch.cat(each).numpy() for target, each in parts.items()}

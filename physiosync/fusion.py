@@ -89,6 +89,34 @@ class FusionClassifier(nn.Module):
         return logits
 
 
+class LinearClassifier(nn.Module):
+    """Standardised features (long ones beside the mean of the short ones) and one linear map.
+
+    The classifier over patch encoders: a few hundred windows of forty trials can't carry the
+    paper's three layers. Its weights are set from a fitted linear probe and then fine-tuned.
+
+    Parameters
+    ----------
+    n_features : of all four parts together
+    """
+
+    def __init__(self, n_features: int, n_classes: int) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.scale: Tensor
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
+        self.linear = nn.Linear(n_features, n_classes)
+
+    def forward(
+        self, long_eeg: Tensor, short_eeg: Tensor, long_pps: Tensor, short_pps: Tensor
+    ) -> Tensor:
+        """Logits (B, n_classes) of features (B, F), (B, P, F'), (B, F) and (B, P, F')."""
+        x = torch.cat((long_eeg, short_eeg.mean(1), long_pps, short_pps.mean(1)), dim=1)
+        logits: Tensor = self.linear((x - self.mean) / self.scale)
+        return logits
+
+
 def _weighted(features: Tensor, head: nn.Module) -> Tensor:
     """Features (..., F) times the largest softmax of `head`."""
     confidence: Tensor = head(features).softmax(dim=-1).amax(dim=-1, keepdim=True)

@@ -79,6 +79,10 @@ class Features:
     long_pps: Tensor
     short_pps: Tensor
 
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Long EEG, short EEG, long PPS, short PPS."""
+        return self.long_eeg, self.short_eeg, self.long_pps, self.short_pps
+
     def joined(self) -> Tensor:
         """(B, 2 F_long + 2 F_short): long features beside the mean of the short ones."""
         parts = self.long_eeg, self.short_eeg.mean(1), self.long_pps, self.short_pps.mean(1)

@@ -61,7 +61,7 @@ class StudyOptions(Config):
     """Seeds for the finalists, on each fold."""
     promote: int = Field(default=2, ge=1)
     """Encoders that go on to best/ and to fine-tuning."""
-    finetune_epochs: int = Field(default=12, ge=1)
+    finetune_epochs: int = Field(default=4, ge=0)
     """Epochs of per-subject fine-tuning, the same for pretrained and from scratch."""
     seed: int = Field(default=0, ge=0)
     """Of the split, the sampler and all training."""

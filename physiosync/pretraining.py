@@ -43,7 +43,7 @@ class PretrainingConfig(Config):
 
     pps: tuple[str, ...] = ("gsr", "resp", "ppg")
     """Peripheral modalities, in the order of the PPS channels."""
-    temperature: float = Field(default=0.2, gt=0)
+    temperature: float = Field(default=0.15, gt=0)
     short_seconds: float = Field(default=1.0, gt=0)
     long_pieces: int = Field(default=5, ge=1)
     """The long window is this many short ones."""
@@ -56,11 +56,11 @@ class PretrainingConfig(Config):
     """Skin conductance and temperature windows start this much later than the EEG's."""
     lag_body_seconds: float = Field(default=1.0, ge=0)
     """The same for heart, breath, eyes and muscles."""
-    moments: int = Field(default=32, ge=2)
+    moments: int = Field(default=16, ge=2)
     """Stimulus moments in a batch."""
     gap_seconds: float = Field(default=10.0, ge=0)
     """Moments of one stimulus start at least this far apart."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     epochs: int = Field(default=9, ge=1)
     epoch_seconds: float = Field(default=10_000.0, gt=0)

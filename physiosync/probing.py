@@ -36,7 +36,7 @@ class ProbeConfig(Config):
 
     penalty: float = 0.1
     """Inverse strength of the L2 penalty (scikit-learn's C), on standardised features."""
-    seconds: float = 30.0
+    seconds: float = 20.0
     """Stretch of each trial that is scored, in its middle, whatever the window length."""
     max_train_trials: int = 512
     """Fixed, seeded subset of the training trials."""
@@ -119,6 +119,30 @@ def fit_predict(
         model.fit(train_x, train_y)
     out[:, seen] = model.predict_proba(test_x)
     return out
+
+
+def linear_weights(
+    x: NDArray[np.float64], y: Ints, n_classes: int, penalty: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights (n_classes, n_features) and biases of a logistic regression, as softmax logits.
+
+    A class that never occurs in `y` gets a bias of -20; with one class only, all weights are 0.
+    """
+    weight, bias = np.zeros((n_classes, x.shape[1])), np.full(n_classes, -20.0)
+    seen = np.unique(y)
+    if len(seen) == 1:
+        bias[seen] = 0.0
+        return weight, bias
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = LogisticRegression(C=penalty, max_iter=300).fit(x, y)
+    if len(seen) == 2:
+        # Two classes have one row of weights; half of it for each gives the same odds.
+        half, half_bias = fitted.coef_[0] / 2, fitted.intercept_[0] / 2
+        weight[seen], bias[seen] = np.stack([-half, half]), np.array([-half_bias, half_bias])
+    else:
+        weight[seen], bias[seen] = fitted.coef_, fitted.intercept_
+    return weight, bias
 
 
 def predict_trials(

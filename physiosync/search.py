@@ -222,6 +222,16 @@ class ResumableASHA(AsyncHyperBandScheduler):
         super().on_trial_add(tune_controller, trial)
         self._refill(trial, self._searcher.values(trial.trial_id))
 
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        # A diverged trial ends by itself; its NaN must not become a rung's cutoff.
+        if not math.isfinite(result.get(OBJECTIVE, 0.0)):
+            return str(self.CONTINUE)
+        return str(super().on_trial_result(tune_controller, trial, result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        if math.isfinite(result.get(OBJECTIVE, 0.0)):
+            super().on_trial_complete(tune_controller, trial, result)
+
     def _replay(self, name: str, values: Mapping[int, float]) -> None:
         stand_in = SimpleNamespace(trial_id=name)
         super().on_trial_add(None, stand_in)
@@ -320,6 +330,10 @@ def _trial(config: dict[str, Any]) -> None:
     point = to_config(config["params"], PretrainingConfig.model_validate_json(config["base"]))
     run = open_pretraining(workload, point, split=workload.split, seed=config["seed"])
     _resume(run, config["folders"])
+    if run.epoch >= point.epochs:
+        # Its driver died between the last epoch and hearing of it: only the telling is left.
+        tune.report(_told(run, point))
+        return
     while run.epoch < point.epochs:
         try:
             report = run.run_epoch()
@@ -327,12 +341,7 @@ def _trial(config: dict[str, Any]) -> None:
             tune.report({"epoch": run.epoch + 1, OBJECTIVE: math.nan})
             return
         metrics = {
-            "epoch": report.epoch,
-            # What Optuna is told, what ASHA compares and what is kept is the same: the best yet.
-            OBJECTIVE: report.best_scores[-1],
-            "history": list(report.best_scores),
-            "best_epoch": report.best_epoch,
-            "configuration": point.uid(),
+            **_told(run, point),
             **{f"loss_{name}": value for name, value in report.losses.items()},
             "retrieval": report.losses["retrieval"],
             **report.scores,
@@ -341,6 +350,17 @@ def _trial(config: dict[str, Any]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             run.save(Path(folder) / _STATE)
             tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def _told(run: Pretraining, point: PretrainingConfig) -> dict[str, Any]:
+    return {
+        "epoch": run.epoch,
+        # What Optuna is told, what ASHA compares and what is kept is the same: the best yet.
+        OBJECTIVE: run.best_scores[-1],
+        "history": list(run.best_scores),
+        "best_epoch": run.best_epoch,
+        "configuration": point.uid(),
+    }
 
 
 def _resume(run: Pretraining, folders: Sequence[str]) -> None:

@@ -112,7 +112,8 @@ class FinetuneTask(Config):
         table = store.trials
         mine = table.index[table["subject"] == self.subject]
         split = self.workload.split
-        train = mine.intersection(split.trials(table, "train", "validation")).to_numpy()
+        everyone = split.trials(table, "train", "validation")
+        train = mine.intersection(everyone).to_numpy()
         test = mine.intersection(split.trials(table, "test")).to_numpy()
         seed_everything(self.seed)
         model = (
@@ -123,7 +124,8 @@ class FinetuneTask(Config):
         predictions = finetune(
             self.config,
             model,
-            store.restrict([*train.tolist(), *test.tolist()]),
+            store.restrict([*everyone.tolist(), *test.tolist()]),
+            everyone=everyone,
             train=train,
             test=test,
             threshold=self.workload.threshold,

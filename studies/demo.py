@@ -4,7 +4,7 @@
 
 Data      8 synthetic people and 40 clips, written as DEAP .dat files and then read as such
 Space     the same as for real recordings
-Budget    10 trials of up to 9 epochs; ASHA stops most of them early
+Budget    10 trials of up to 5 epochs; ASHA stops most of them early
 Promotion 3 finalists (the default among them) on 2 fresh stimulus folds; the best encoder is
           fine-tuned for every synthetic person
 Expect    pretrained above from scratch above chance: the cohort is made so that synchrony helps.
@@ -14,10 +14,10 @@ Expect    pretrained above from scratch above chance: the cohort is made so that
 from pathlib import Path
 
 import tyro
-from physiosync.recordings.deap import find_deap, read_deap
 
 from physiosync.cli import guarded
 from physiosync.options import StudyOptions
+from physiosync.recordings.deap import find_deap, read_deap
 from physiosync.recordings.synthetic import CohortConfig, write_cohort
 from physiosync.study import Study
 
@@ -25,8 +25,8 @@ DEFAULTS = StudyOptions(
     name="demo",
     recordings=Path("data/demo/recordings"),
     trials=10,
-    max_epochs=9,
-    epoch_seconds=10_000,
+    max_epochs=5,
+    epoch_seconds=4_000,
     finalists=3,
     finalist_folds=2,
     promote=1,

@@ -457,3 +457,15 @@ def test_configured_sizes_reach_the_patch_encoder() -> None:
     assert encoder.blocks[0].mlp[0].out_features == 72
     x = torch.randn(2, 5, 16)
     assert torch.equal(encoder(x), encoder(x))
+
+
+def test_multiview_starts_at_the_papers_scale() -> None:
+    torch.manual_seed(0)
+    encoder = MultiViewEncoder(2, 128, 128, n_prompts=2)
+    drawn = {
+        "value": encoder.tokenizer.value.weight,
+        "gate": encoder.tokenizer.gate.weight,
+        "prompts": torch.cat([block.prompts for block in encoder.blocks]),
+    }
+    for name, weights in drawn.items():
+        assert float(weights.detach().std()) == pytest.approx(0.02, rel=0.1), name

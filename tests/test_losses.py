@@ -227,6 +227,7 @@ def test_retrieval_of_a_collapsed_encoder_is_chance() -> None:
         (lambda x: pool_group(x), r"\(M, N >= 1, P\), but got \(3, 4\)"),
         (lambda x: pool_group(x[:, None][:, :0]), r"but got \(3, 0, 4\)"),
         (lambda x: cm_ca(x, x, x, x[:2], nn.Identity(), 0.1), r"but got \(3, 4\), \(2, 4\)"),
+        (lambda x: cm_ca(x, x, x, x[:, :2], nn.Identity(), 0.1), r"but got \(3, 4\), \(3, 2\)"),
         (lambda x: retrieval_accuracy(x[:1], x[:1]), "at least 2 moments .* but got 1"),
         (lambda x: retrieval_accuracy(x, x[:2]), "one shape, but got"),
         (lambda x: total_loss(x, x, x, (1.0, 2.0)), r"three finite .* but got \(1.0, 2.0\)"),

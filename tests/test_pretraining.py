@@ -143,6 +143,13 @@ def test_an_epoch_is_seconds_of_signal() -> None:
 # ---- the same again
 
 
+def test_each_epoch_has_batches_of_its_own(store: WindowStore, split: Split) -> None:
+    still = changed(learning_rate=1e-12, weight_decay=0, epochs=2)
+    reports: list[EpochReport] = []
+    Pretraining(still, store, split, seed=0).run(reports.append)
+    assert reports[0].losses["total"] != pytest.approx(reports[1].losses["total"], rel=1e-4)
+
+
 def test_a_seed_gives_one_result_and_another_seed_another(store: WindowStore, split: Split) -> None:
     def trained(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(int.from_bytes(np.random.default_rng().bytes(4), "big"))
@@ -307,6 +314,36 @@ def test_nothing_of_the_test_part_reaches_an_encoder_or_its_score(
     assert np.isfinite(numbers).all()
     assert metrics[0] == metrics[1]
     assert_same(weights(models[0]), weights(models[1]))
+
+
+def test_a_finalists_scores_are_those_of_its_weights(
+    clean: tuple[Path, ...], shuffled_split: Split, cache: Path, tmp_path: Path
+) -> None:
+    workload = _workload(clean, shuffled_split, cache)
+    for seed in range(10):
+        task = FinalistTask(
+            workload=workload,
+            config=CONFIG,
+            split=shuffled_split,
+            fold=1,
+            seed=seed,
+            output=tmp_path / f"{seed}",
+        )
+        task.run()
+        metrics = json.loads((task.output / "metrics.json").read_text())
+        if metrics["best_epoch"] < CONFIG.epochs:
+            break
+    assert metrics["best_epoch"] < CONFIG.epochs, "an epoch before the last is told apart from it"
+    run = open_pretraining(workload, CONFIG, split=shuffled_split, seed=seed)
+    reports: list[EpochReport] = []
+    run.run(reports.append)
+    best = reports[metrics["best_epoch"] - 1]
+    for name, value in {**best.losses, **best.scores}.items():
+        assert metrics[f"validation_{name}"] == pytest.approx(value), name
+    assert run.evaluate is not None
+    again = run.evaluate(PhysioSync.from_pretrained(task.output), run.loader)
+    assert again == pytest.approx(dict(best.scores))
+    assert metrics["configuration"] == CONFIG.uid()
 
 
 def test_the_test_part_is_closed_to_pretraining(

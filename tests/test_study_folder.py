@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import FrameType
 from typing import ClassVar
 
 import pytest
@@ -98,6 +99,11 @@ def test_a_study_is_bound_to_what_changes_results(tmp_path: Path) -> None:
     assert ledger.read() == content, "a refused configuration changes nothing"
 
 
+def test_a_tuple_is_the_list_that_it_is_stored_as(tmp_path: Path) -> None:
+    for _ in range(2):
+        Ledger(tmp_path).bind({"pps": ("gsr", "resp")}, {})
+
+
 def test_a_field_that_came_or_went_is_named(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.bind({"seed": 0, "old": 1}, {})
@@ -129,13 +135,18 @@ def test_a_new_study_has_an_empty_ledger_and_a_damaged_one_is_named(tmp_path: Pa
 # ---- signals
 
 
+def _unhandled(signum: int, _frame: FrameType | None) -> None:
+    raise RuntimeError(f"signal {signum} reached the process")
+
+
 @pytest.fixture
 def handlers() -> Iterator[tuple[object, object]]:
-    """SIGINT's and SIGTERM's, as they were; put back whatever a test does."""
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    yield before
-    signal.signal(signal.SIGINT, before[0])
-    signal.signal(signal.SIGTERM, before[1])
+    """SIGINT's and SIGTERM's before the study; a signal that gets through must not end pytest."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, _unhandled) for number in numbers]
+    yield (_unhandled, _unhandled)
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 def _deferring(interruption: Interruption, *block: Callable[[], object]) -> None:
@@ -323,6 +334,7 @@ def test_what_makes_it_another_study(update: dict[str, object], same: bool) -> N
         (lambda: Outer.model_validate({"inner": {"dept": 2}}), "dept"),
         (lambda: Outer(rate=float("nan")), "rate"),
         (lambda: Outer(rate=-1), "rate"),
+        (lambda: Outer(rate=float("inf")), "rate"),
         (lambda: PretrainingConfig(temprature=0.1), "temprature"),  # type: ignore[call-arg]
         (lambda: PretrainingConfig(w_eeg=0, w_pps=0, w_cmca=0), "must be positive"),
         (lambda: EncoderConfig(width=10, heads=4), "multiple of heads"),
@@ -412,6 +424,7 @@ def test_jobs_without_epochs_are_never_called_stopped(
 def test_lines_between_events_are_rare(log: pytest.LogCaptureFixture, clock: Clock) -> None:
     stage = StageProgress("search", total=4, epochs=9)
     stage.started("a")
+    stage.reported("a", {"epoch": 0, "objective": float("nan")})
     for epoch in range(1, 8):
         clock.now += 4
         stage.reported("a", {"epoch": epoch, "objective": 0.01 * epoch})

@@ -3,20 +3,27 @@
 People watch the same clips; each clip has courses of valence and arousal (`synthetic_truth.py`).
 This file turns them into what an EEG cap and a few peripheral sensors would record:
 
-* evoked responses of four sources at shared moments; a pair stands for each of valence and arousal,
-  and momentary affect decides which of the two responds, not how much there is of both;
-* stronger stimulus-locked waveforms of four other sources, blinks and muscle, which say nothing of
-  the ratings;
+* evoked waveforms of four sources, in bursts that all subjects share; a pair stands for each of
+  valence and arousal, and momentary affect makes one of the two larger and the other smaller;
+* the same of four other sources, blinks and muscle, which say nothing of the ratings;
 * rhythms of random phase whose power follows affect (weakly), the clip, and each subject's own
   disagreement with the others; 1/f background; gains that drift over the session;
-* GSR, respiration, pulse, temperature, EOG and EMG, driven by the same events after delays.
+* GSR, respiration, pulse, temperature, EOG and EMG, driven by events of the same affect after
+  delays.
 
-Every subject sees the sources through topographies, a gain and a lag of their own.
+Every subject sees the sources through topographies, a gain and a lag of their own. The lags differ
+by a third of a period at 10 Hz, so what people share is the course of the bursts more than the
+phase of the waves: an encoder has to find sources, not to memorise waveforms.
 
-All constants were fixed on physiological grounds and on four aims only, before any method was tuned
-on such a cohort: correlation between subjects of 0.01-0.05 per EEG channel (4-45 Hz); band power
-and a linear classifier at 0.55-0.65 balanced accuracy on new clips; an oracle at 0.75-0.80; and
-that an encoder which learns what people share makes clip affect linearly readable on new clips.
+Aims for the constants: a correlation between subjects of 0.01-0.05 per EEG channel; band power and
+a linear classifier at 0.55-0.65 balanced accuracy on new clips; an oracle at 0.75-0.85; and that an
+encoder which learns what people share makes clip affect linearly readable on new clips. They were
+chosen by trying variants with short pretraining runs on seed 0, before any search or study ran, and
+frozen then; so the cohort is not independent of the method, and its scores prove machinery, not
+merit. The second aim is missed: band power over a whole minute reads this cohort at about 0.80, and
+the first holds on average over seeds only (-0.00 to 0.06). Variants that hid affect from band power
+(in which of two sources responds, in the polarity of responses, or in how bursty they are) hid it
+from a minute's contrastive training as well.
 """
 
 from __future__ import annotations
@@ -57,7 +64,7 @@ __all__ = [
 ]
 
 #: Written into cohort.json; changes whenever the same config would give other signals.
-MODEL = 2
+MODEL = 3
 
 
 def subject_name(index: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -44,7 +45,8 @@ _RHYTHM_HZ = (10.0, 10.0, 10.0, 6.0, 20.0, 20.0)
 _INDUCED = ((0.0, -0.10), (0.08, 0.0), (-0.08, 0.0), (0.06, 0.06), (0.0, 0.08), (0.0, 0.08))
 
 #: Frequency in Hz of the peak of each relevant source's response.
-_RESPONSE_HZ = (10.0, 10.0, 10.0, 10.0)
+_RESPONSE_HZ = (6.0, 6.0, 6.0, 6.0)
+_NUISANCE_HZ = (6.0, 9.0, 12.0, 8.0)
 
 
 def record_eeg(
@@ -57,8 +59,8 @@ def record_eeg(
     places = _RELEVANT_AT + _NUISANCE_AT + _ARTEFACT_AT
     evoked = np.concatenate(
         [
-            config.relevant_uv * _responses(config, latents, lag),
-            config.nuisance_uv * _stimulus_waves(config, latents, lag),
+            config.relevant_uv * _ringing(config, latents.carriers, _RESPONSE_HZ, lag),
+            config.nuisance_uv * _ringing(config, latents.nuisance, _NUISANCE_HZ, lag),
             _artefacts(config, latents, blinks, subject_stream(config, index, 5)),
         ],
         axis=1,
@@ -75,22 +77,17 @@ def record_eeg(
     return np.asarray(eeg - eeg.mean(axis=1, keepdims=True), dtype=np.float32)
 
 
-def _responses(config: CohortConfig, latents: Latents, lag: float) -> Array:
-    waves = [
-        convolve(config, latents.events[:, k], _wave(hz), lag - 0.5)
-        for k, hz in enumerate(_RESPONSE_HZ)
-    ]
-    return np.stack(waves, axis=1)
+def _ringing(config: CohortConfig, drives: Array, hertz: Sequence[float], lag: float) -> Array:
+    """Waveforms (n_stimuli, n, n_times) that drives (n_stimuli, n, n_samples) evoke.
 
-
-def _stimulus_waves(config: CohortConfig, latents: Latents, lag: float) -> Array:
-    """Waveforms (n_stimuli, N_NUISANCE, n_times) of unit variance that follow light and sound."""
+    A drive of unit variance gives unit variance: a damped oscillation answers each impulse.
+    """
     t = np.arange(0, 1, 1 / SFREQ)
     waves = []
-    for k, hz in enumerate((6.0, 9.0, 12.0, 8.0)):
-        kernel = np.sin(2 * np.pi * hz * t) * np.exp(-t / 0.12)
+    for k, hz in enumerate(hertz):
+        kernel = np.sin(2 * np.pi * hz * t) * np.exp(-t / 0.15)
         kernel /= np.sqrt((kernel**2).sum())
-        waves.append(convolve(config, latents.nuisance[:, k], kernel, lag))
+        waves.append(convolve(config, drives[:, k], kernel, lag))
     return np.stack(waves, axis=1)
 
 
@@ -101,7 +98,7 @@ def _artefacts(
     tension = convolve(config, latents.muscle, burst(), 0.2)
     size = padded_size(config)
     f = fft.rfftfreq(size, 1 / SFREQ)
-    spectrum = (f > 20) * 1.0
+    spectrum = (f > 20).astype(np.float64)
     shape = (config.n_stimuli, 2, config.n_times)
     muscle = config.muscle_uv * coloured(rng, shape, spectrum, size) * tension[:, None]
     return np.concatenate([np.repeat(config.blink_uv * blinks[:, None], 2, axis=1), muscle], axis=1)
@@ -141,10 +138,7 @@ def _background(config: CohortConfig, rng: np.random.Generator) -> Array:
     noise = coloured(rng, shape, _band(size) * f**-0.6, size)
     xyz = _positions()
     covariance = np.exp((xyz @ xyz.T - 1) / 0.5) + 0.1 * np.eye(32)
-    value, vector = np.linalg.eigh(covariance / 1.1)
-    mixing = config.background_uv * (vector * np.sqrt(value)) @ vector.T
-    # Vigilance and sweat: each region's level differs from trial to trial.
-    noise *= log_normal(rng, config.background_sd, config.n_stimuli, 32, 1)
+    mixing = config.background_uv * np.linalg.cholesky(covariance) / np.sqrt(1.1)
     return np.asarray(mixing.astype(np.float32) @ noise)
 
 
@@ -161,13 +155,6 @@ def _in_band(x: Array) -> Array:
     size = fft.next_fast_len(x.shape[-1] + 2 * SFREQ, real=True)
     out = fft.irfft(fft.rfft(x, size) * _band(size).astype(np.float32), size)
     return np.asarray(out[..., : x.shape[-1]], dtype=np.float32)
-
-
-def _wave(hz: float) -> Float:
-    """An evoked response: one sharp deflection between two slower ones of the other sign."""
-    t = np.arange(-0.5, 0.5, 1 / SFREQ)
-    squared = (np.pi * hz * t) ** 2
-    return np.asarray((1 - 2 * squared) * np.exp(-squared))
 
 
 @lru_cache(maxsize=1)
@@ -190,5 +177,5 @@ def _topographies(pairs: tuple[tuple[str, str], ...], rng: np.random.Generator) 
         centre /= np.linalg.norm(centre)
         return np.asarray(np.exp((xyz @ centre - 1) / width**2))
 
-    fields = np.stack([bump(a, 0.35) - 0.5 * bump(b, 0.47) for a, b in pairs], axis=1)
+    fields = np.stack([bump(a, 0.45) - 0.5 * bump(b, 0.6) for a, b in pairs], axis=1)
     return np.asarray(fields - fields.mean(axis=0), dtype=np.float32)

@@ -30,10 +30,10 @@ def record_pps(config: CohortConfig, index: int, latents: Latents, blinks: Array
     """(n_stimuli, 8, n_times): hEOG, vEOG, zEMG, tEMG, GSR, resp, ppg, temp."""
     rng = subject_stream(config, index, 4)
     pleasant, unpleasant, arousing, _ = latents.events.transpose(1, 0, 2)
-    signals = [
+    signals: list[Array | Float] = [
         *_eog(config, latents, blinks, rng),
         *_emg(config, latents, pleasant, rng),
-        1e6 / _conductance(config, arousing, latents.drive[:, 1], rng),
+        1e6 / _conductance(config, arousing, rng),
         _respiration(config, arousing, latents.drive[:, 1], rng),
         _pulse(config, unpleasant, arousing, rng),
         _temperature(config, latents.drive[:, 1], rng),
@@ -72,23 +72,20 @@ def _emg(
     return traces
 
 
-def _conductance(
-    config: CohortConfig, arousing: Array, arousal: Array, rng: np.random.Generator
-) -> Float:
+def _conductance(config: CohortConfig, arousing: Array, rng: np.random.Generator) -> Float:
     """Skin conductance in uS, 1-20: level, drift, and responses 1-5 s after arousing events."""
     t = np.arange(0, 15, 1 / SFREQ)
     kernel = np.exp(-t / 2.0) - np.exp(-t / 0.75)
     kernel /= kernel.max()
     onset = 0.8 + 1.4 * rng.random()  # the kernel peaks 1.2 s after its onset
     level = np.exp(np.log(5.0) + 0.35 * rng.standard_normal())
-    spontaneous = rng.random(arousing.shape, dtype=np.float32) < 0.05 / SFREQ
+    spontaneous = rng.random(arousing.shape, dtype=np.float32) < 0.15 / SFREQ
     strong = np.maximum(arousing - 0.8, 0)  # the skin answers to the stronger events only
     phasic = convolve(config, config.snr * strong + 0.5 * spontaneous, kernel, onset)
-    tonic = convolve(config, config.snr * arousal, _low_pass(6.0), 3.0)
     order = rng.permutation(config.n_stimuli)[:, None] / config.n_stimuli
-    log_level = 0.06 * tonic + 0.15 * rng.standard_normal() * order
+    log_level = 0.15 * rng.standard_normal() * order
     log_level = log_level + 0.08 * _noise(config, rng, 2.0, 0.01)
-    conductance = level * (np.exp(log_level) + 0.08 * log_normal(rng, 0.3, 1) * phasic)
+    conductance = level * (np.exp(log_level) + 0.02 * log_normal(rng, 0.3, 1) * phasic)
     conductance += 0.002 * level * _noise(config, rng, 0.0, 1.0)
     return np.clip(conductance.astype(np.float64), 1.0, 20.0)
 
@@ -105,10 +102,10 @@ def _respiration(
     """A belt's reading: faster with arousal, and a deeper breath after arousing events."""
     delay = 1.0 + 2.0 * rng.random()
     rate = 0.25 * np.exp(0.12 * rng.standard_normal() + 0.12 * _noise(config, rng, 2.0, 0.05))
-    rate = rate * np.exp(0.1 * config.snr * convolve(config, arousal, _low_pass(2.0), delay))
+    rate = rate * np.exp(0.04 * config.snr * convolve(config, arousal, _low_pass(2.0), delay))
     phase = 2 * np.pi * (np.cumsum(rate, axis=1) / SFREQ + rng.random((config.n_stimuli, 1)))
     deeper = convolve(config, config.snr * arousing, _low_pass(2.0) * 60, delay)
-    depth = 100 * (1 + 0.3 * deeper) * np.exp(0.2 * _noise(config, rng, 2.0, 0.05))
+    depth = 100 * (1 + 0.12 * deeper) * np.exp(0.2 * _noise(config, rng, 2.0, 0.05))
     return np.asarray(depth * np.sin(phase) + 10 * _noise(config, rng, 1.5, 0.1), np.float32)
 
 
@@ -126,7 +123,7 @@ def _pulse(
     )
     phase = 2 * np.pi * (np.cumsum(beat, axis=1) / SFREQ + rng.random((config.n_stimuli, 1)))
     wave = np.cos(phase) + 0.4 * np.cos(2 * phase - 0.8) + 0.1 * np.cos(3 * phase - 1.6)
-    width = np.exp(-0.12 * narrower + 0.15 * _noise(config, rng, 1.5, 0.05))
+    width = np.exp(-0.05 * narrower + 0.15 * _noise(config, rng, 1.5, 0.05))
     drift = 0.3 * _noise(config, rng, 2.0, 0.1)
     return np.asarray(100 * (width * wave + drift), dtype=np.float32)
 

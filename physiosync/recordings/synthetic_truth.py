@@ -73,31 +73,37 @@ class CohortConfig(Config):
     """Standard deviation between subjects of the scale's logarithm."""
     rating_noise_sd: float = 1.2
     """Standard deviation of what one subject feels about one clip unlike the others."""
-    event_rate: float = 0.8
+    event_rate: float = 2.0
     """Events a second of each pair of relevant sources, whatever the affect."""
     event_slope: float = 2.0
     """Slope on momentary affect of the log odds that the pair's first source responds."""
-    relevant_uv: float = 18.0
-    """Peak of a relevant source's response at the electrode nearest to it."""
-    nuisance_uv: float = 2.6
-    """Root mean square of a nuisance source at the electrode nearest to it."""
+    burst_seconds: float = 0.7
+    """Correlation time of the bursts in which evoked sources respond."""
+    burst_depth: float = 0.8
+    """Standard deviation of the logarithm of those bursts."""
+    envelope_slope: float = 0.8
+    """How the logarithm of a relevant source's amplitude follows affect, in one direction for one
+    source of a pair and in the other for the other."""
+    relevant_uv: float = 4.0
+    """Root mean square of a relevant source at the electrode nearest to it, in neutral affect and
+    without bursts."""
+    nuisance_uv: float = 2.2
+    """The same of a nuisance source."""
     blink_uv: float = 25.0
     """Peak of a blink at the frontal pole, before the 4-45 Hz filter."""
     muscle_uv: float = 6.0
     """Root mean square of a muscle burst over the temples at its height."""
     background_uv: float = 7.0
     """Root mean square of the 1/f background."""
-    background_sd: float = 0.25
-    """Standard deviation between trials of the logarithm of a region's background."""
     rhythm_uv: float = 3.0
     """Root mean square of one rhythm at the electrode nearest to it."""
-    induced: float = 1.0
+    induced: float = 0.3
     """Multiple of the effect of affect on the rhythms' log amplitude (about 0.1 each)."""
     personal: float = 0.1
     """Effect on the rhythms' log amplitude of what one subject feels unlike the others."""
     eeg_lag: float = 0.15
     """Mean delay of the EEG, in seconds."""
-    eeg_lag_sd: float = 0.010
+    eeg_lag_sd: float = 0.035
     """Standard deviation of that delay between subjects."""
 
     @property
@@ -123,16 +129,20 @@ class Latents:
     Parameters
     ----------
     drive : (n_stimuli, 2, n_samples) momentary valence and arousal as the sources feel them
-    events : (n_stimuli, N_RELEVANT, n_samples) mostly zero; the size of an event where a source
-        has one. Sources 0 and 1 respond to what is pleasant and unpleasant, 2 and 3 to what
-        arouses and calms
-    nuisance : (n_stimuli, N_NUISANCE, n_samples) white; becomes stimulus-locked waveforms
+    events : (n_stimuli, N_RELEVANT, n_samples) mostly zero; the size of an event that the body
+        answers where there is one: 0 and 1 what is pleasant and unpleasant, 2 and 3 what arouses
+        and calms
+    carriers : (n_stimuli, N_RELEVANT, n_samples) white, in bursts whose size follows affect;
+        becomes the waveforms of the relevant sources, in the same order
+    nuisance : (n_stimuli, N_NUISANCE, n_samples) white, in bursts that say nothing; becomes the
+        waveforms of the others
     power : (n_stimuli, 2, n_samples) slow courses of induced power that say nothing of affect
     blinks, muscle : (n_stimuli, n_samples) impulses, mostly zero
     """
 
     drive: Array
     events: Array
+    carriers: Array
     nuisance: Array
     power: Array
     blinks: Array
@@ -208,11 +218,17 @@ def _latents(config: CohortConfig, affect: Array, *key: int) -> Latents:
     pairs = np.stack([size * high, size * ~high], axis=2)
     rng = stream(config, *key, 2)
     nuisance = rng.standard_normal((n, N_NUISANCE, n_samples), dtype=np.float32)
+    nuisance *= np.exp(config.burst_depth * slow(rng, nuisance.shape, config.burst_seconds))
+    carriers = rng.standard_normal((n, N_RELEVANT, n_samples), dtype=np.float32)
+    towards = np.stack([drive[:, 0], -drive[:, 0], drive[:, 1], -drive[:, 1]], axis=1)
+    bursts = config.burst_depth * slow(rng, towards.shape, config.burst_seconds)
+    carriers *= np.exp(config.envelope_slope * towards + bursts)
     power = slow(rng, (n, 2, n_samples), 10.0)
     rare = rng.random((2, n, n_samples), dtype=np.float32)
     return Latents(
         drive=drive,
         events=pairs.reshape(n, N_RELEVANT, n_samples),
+        carriers=carriers,
         nuisance=nuisance,
         power=power,
         blinks=(rare[0] < 0.12 / SFREQ).astype(np.float32),
@@ -252,6 +268,7 @@ def felt_latents(config: CohortConfig, index: int, modality: int) -> Latents:
     return Latents(
         drive=mix(shared.drive, own.drive),
         events=pick(shared.events, own.events),
+        carriers=mix(shared.carriers, own.carriers),
         nuisance=mix(shared.nuisance, own.nuisance),
         power=mix(shared.power, own.power),
         blinks=pick(shared.blinks, own.blinks),
@@ -281,7 +298,7 @@ def ratings(config: CohortConfig, index: int) -> tuple[Float, Float]:
     # People feel in control of, and like, what is pleasant.
     core = np.column_stack([clip, 0.5 * clip[:, 0], 0.7 * clip[:, 0]])
     labels = 5 + scale * (config.rating_slope * core + config.rating_noise_sd * personal) + bias
-    return np.round(np.clip(labels, 1, 9), 2), personal[:, :2]
+    return np.round(np.clip(labels, 1, 9), 2).astype(np.float64), personal[:, :2]
 
 
 def oracle_ceiling(config: CohortConfig, folds: int = 4) -> dict[str, float]:

@@ -1,0 +1,148 @@
+"""The whole study, started as a user would, killed and taken up again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from physiosync.errors import PhysioSyncError, RecordingError, StudyError
+from physiosync.model import PhysioSync
+from tests import small_study
+
+
+class Program:
+    """tests/small_study.py in a process group of its own."""
+
+    def __init__(self, folder: Path, trials: int = 4) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.small_study", str(folder), str(trials)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        self.lines: list[str] = []
+
+    def until(self, text: str) -> None:
+        """Read what it prints, up to a line with `text`."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line)
+            if text in line:
+                return
+        pytest.fail(f"never printed {text!r}:\n{''.join(self.lines)}")
+
+    def end(self, with_signal: int | None = None) -> int:
+        """Wait for its end, after a signal if one is given; returns its exit code."""
+        if with_signal == signal.SIGKILL:
+            # The driver alone, as the out-of-memory killer would.
+            self._process.kill()
+        elif with_signal is not None:
+            self._process.send_signal(with_signal)
+        assert self._process.stdout is not None
+        self.lines.extend(self._process.stdout)
+        return self._process.wait()
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+
+def test_killed_while_searching_promoting_and_fine_tuning(tmp_path: Path) -> None:
+    small_study.write_recordings(tmp_path / "recordings")
+    for moment in ("search: 1/4 done", "finalists: 1/2 done", "finetune: 2/"):
+        program = Program(tmp_path)
+        program.until(moment)
+        assert program.end(signal.SIGKILL) == -signal.SIGKILL
+    program = Program(tmp_path)
+    assert program.end() == 0, program.output
+    results = tmp_path / "results" / "small"
+
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{results / 'study.db'}")
+    assert [t.number for t in study.trials] == [0, 1, 2, 3], "none lost, none doubled"
+    for trial in study.trials:
+        assert trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        epochs = sorted(trial.intermediate_values)
+        assert epochs == list(range(1, len(epochs) + 1))
+        assert trial.state != TrialState.COMPLETE or len(epochs) == 2
+
+    for name in (
+        "study.json", "study.log", "split.json", "report.html", "artifacts", "tune/search",
+        "best/rank-1/config.json", "best/rank-1/model.safetensors", "best/rank-1/metrics.json",
+        "best/rank-1/README.md", "finetune.parquet", "predictions.parquet", "baselines.parquet",
+    ):  # fmt: skip
+        assert (results / name).exists(), name
+    assert not (results / "best" / "rank-2").exists()
+    PhysioSync.from_pretrained(results / "best" / "rank-1")
+    predictions = pd.read_parquet(results / "predictions.parquet")
+    split = json.loads((results / "split.json").read_text())
+    assert set(predictions["stimulus"]) == set(split["test"]["stimuli"])
+    each = predictions.groupby(["method", "target", "trial", "start_seconds"]).size()
+    assert (each == 1).all(), "no prediction is doubled"
+    assert "synthetic" in (results / "report.html").read_text().lower()
+
+    again = Program(tmp_path)
+    assert again.end() == 0
+    assert again.output.count("are done") == 3, again.output
+    openings = json.loads((results / "study.json").read_text())["test_openings"]
+    assert len(openings) == 2, "the killed one and the one that ended; none for the rerun"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_cleanly(tmp_path: Path, number: int) -> None:
+    small_study.write_recordings(tmp_path / "recordings")
+    program = Program(tmp_path)
+    program.until("search: 1/4 done")
+    assert program.end(number) == 128 + number
+    assert "run the same command again" in program.output
+    assert "Traceback" not in program.output
+    database = f"sqlite:///{tmp_path / 'results' / 'small' / 'study.db'}"
+    states = {t.state for t in optuna.load_study(study_name="small", storage=database).trials}
+    assert TrialState.RUNNING not in states
+
+
+# ---- bad input, before any compute is spent
+
+
+def test_missing_folder_and_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="recordings"):
+        small_study.study(small_study.options(tmp_path)).run()
+    (tmp_path / "recordings").mkdir()
+    with pytest.raises(RecordingError, match="recordings"):
+        small_study.study(small_study.options(tmp_path)).run()
+
+
+def test_a_truncated_file_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
+    small_study.write_recordings(tmp_path / "recordings", 2)
+    bad = tmp_path / "recordings" / "s02.dat"
+    bad.write_bytes(bad.read_bytes()[:-1000])
+    with pytest.raises(PhysioSyncError, match=r"s02\.dat"):
+        small_study.study(small_study.options(tmp_path)).run()
+    assert [p.name for p in (tmp_path / "shards").glob("*.parquet")] == ["s01.parquet"]
+
+
+def test_too_few_subjects_for_a_batch(tmp_path: Path) -> None:
+    small_study.write_recordings(tmp_path / "recordings", 3)
+    with pytest.raises(PhysioSyncError, match="at least 4 subjects"):
+        small_study.study(small_study.options(tmp_path)).run()
+
+
+def test_a_folder_of_another_configuration(tmp_path: Path) -> None:
+    small_study.write_recordings(tmp_path / "recordings")
+    first = small_study.study(small_study.options(tmp_path))
+    with first.session():
+        first.prepare()
+    other = small_study.study(small_study.options(tmp_path, seed=7, threshold=4.0))
+    with pytest.raises(StudyError, match=r"(?s)seed: was 0, is 7.*threshold: was 5\.0, is 4\.0"):
+        other.run()
+    more = small_study.study(small_study.options(tmp_path, trials=9, cpus_per_trial=2.0))
+    with more.session():
+        more.prepare()  # more trials on other hardware are the same study
