@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +67,8 @@ def ray_session() -> Iterator[None]:
         yield
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
     on_cluster = bool(os.environ.get("RAY_ADDRESS"))
     ray.init(
         address="auto" if on_cluster else "local",
@@ -72,6 +76,9 @@ def ray_session() -> Iterator[None]:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
+    if in_main:
+        # Ray puts its own in place, which would end the driver on the spot.
+        signal.signal(signal.SIGTERM, before)
     try:
         yield
     finally:

@@ -25,7 +25,7 @@ def write_recordings(folder: Path, n_subjects: int = 4) -> None:
 
 
 def options(folder: Path, **changes: object) -> StudyOptions:
-    defaults = {
+    defaults: dict[str, object] = {
         "name": "small",
         "recordings": folder / "recordings",
         "results": folder / "results",

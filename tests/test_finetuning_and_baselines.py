@@ -265,11 +265,16 @@ def test_trials_that_lack_a_modality_are_left_out(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(rows, tuned(store, train=np.array([0, 1, 3, 4, 5])))
 
 
-def test_unrated_trials_neither_teach_nor_count(network: ModelConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["head_epochs", "epochs"])
+def test_unrated_trials_neither_teach_nor_count(
+    network: ModelConfig, part: str, tmp_path: Path
+) -> None:
     def ratings(k: int) -> dict[str, float]:
         return {"arousal": 7.0} if k in (2, 6) else rated(k)
 
-    rows = tuned(written(tmp_path, ratings=ratings), LONG_ENOUGH, network)
+    other = {"head_epochs", "epochs"} - {part}
+    config = LONG_ENOUGH.model_copy(update={"penalty": 10.0} | dict.fromkeys(other, 0))
+    rows = tuned(written(tmp_path, ratings=ratings), config, network)
     per_target = rows.groupby("target")["trial"].unique().map(sorted)
     assert per_target.to_dict() == {"arousal": [6, 7], "valence": [7], "quadrant": [7]}
     assert np.isfinite(rows["p0"]).all()

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import made_up_recording
 from torch import Tensor
 
 from physiosync.encoders import EncoderConfig
@@ -27,6 +26,7 @@ from physiosync.splits import Split, stimulus_split
 from physiosync.tasks import FinalistTask, Workload, open_pretraining
 from physiosync.training import DivergedError, Optimisation
 from physiosync.windows import ClosedTrialError, WindowStore
+from tests.conftest import made_up_recording
 
 TINY = EncoderConfig(width=16, depth=1, heads=2, projector=(16, 8), cmca=8)
 #: Seconds of signal in one batch of `CONFIG`: 4 moments, 2 groups of 2 subjects, 3 s windows.
