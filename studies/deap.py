@@ -14,10 +14,10 @@ resumes; a larger --trials adds trials.
 """
 
 import tyro
-from physiosync.recordings.deap import find_deap, read_deap
 
 from physiosync.cli import guarded
 from physiosync.options import StudyOptions
+from physiosync.recordings.deap import find_deap, read_deap
 from physiosync.study import Study
 
 
