@@ -242,7 +242,10 @@ def _loss(logits: dict[str, Tensor], labels: dict[str, pd.Series[int]], trials: 
     terms = []
     for target, out in logits.items():
         truth = torch.tensor(labels[target].loc[trials].to_numpy(), device=out.device)
-        terms.append(nn.functional.cross_entropy(out.float(), truth, ignore_index=-1))
+        if bool((truth >= 0).any()):  # the mean over no trial at all would be NaN
+            terms.append(nn.functional.cross_entropy(out.float(), truth, ignore_index=-1))
+        else:
+            terms.append(out.sum() * 0)
     return torch.stack(terms).sum()
 
 

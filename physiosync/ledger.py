@@ -66,6 +66,8 @@ class Ledger:
             content: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise StudyError(f"{self._path}: expected JSON, found {error}") from error
+        if not isinstance(content, dict) or "identity" not in content:
+            raise StudyError(f"{self._path}: expected a study's identity, found none")
         return content
 
     def bind(self, identity: Mapping[str, Any], options: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+from pydantic import model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -41,6 +42,15 @@ class ModelConfig(Config):
     """A long window is this many short ones."""
     scaling: ScalingKind
     """How the inputs were standardised; see `physiosync.scaling`."""
+
+    @model_validator(mode="after")
+    def _same_modalities(self) -> ModelConfig:
+        if list(self.pps_lag_seconds) != list(self.pps_channels):
+            raise ValueError(
+                f"pps_lag_seconds must name {list(self.pps_channels)} in this order, "
+                f"but got {list(self.pps_lag_seconds)}"
+            )
+        return self
 
     @property
     def short_times(self) -> int:

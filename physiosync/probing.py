@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from physiosync.config import Config
+from physiosync.errors import SplitError
 from physiosync.labels import N_CLASSES, classes
 from physiosync.loading import Loader
 from physiosync.model import PhysioSync
@@ -186,7 +187,7 @@ class Probe:
 
     Raises
     ------
-    ValueError
+    SplitError
         If the validation part shows one class only, for either target.
     """
 
@@ -206,7 +207,10 @@ class Probe:
         for target in OBJECTIVE_TARGETS:
             found = np.unique(self._labels(target).loc[validation])
             if len(found[found >= 0]) < 2:
-                raise ValueError(f"the validation trials show one class of {target} only")
+                raise SplitError(
+                    f"expected validation trials of both classes of {target}, found one class "
+                    "only; another --seed or --threshold makes another split"
+                )
 
     def __call__(self, model: PhysioSync, loader: Loader) -> Mapping[str, float]:
         config, n_times = self._config, model.config.long_times

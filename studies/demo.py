@@ -4,7 +4,7 @@
 
 Data      8 synthetic people and 40 clips, written as DEAP .dat files and then read as such
 Space     the same as for real recordings
-Budget    10 trials of up to 5 epochs; ASHA stops most of them early
+Budget    10 trials of up to 4 epochs; ASHA stops most of them early
 Promotion 3 finalists (the default among them) on 2 fresh stimulus folds; the best encoder is
           fine-tuned for every synthetic person
 Expect    pretrained above from scratch above chance: the cohort is made so that synchrony helps.
@@ -25,7 +25,7 @@ DEFAULTS = StudyOptions(
     name="demo",
     recordings=Path("data/demo/recordings"),
     trials=10,
-    max_epochs=5,
+    max_epochs=4,
     epoch_seconds=4_000,
     finalists=3,
     finalist_folds=2,

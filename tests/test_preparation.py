@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recording_builder import read_source, write_source
 
 from physiosync.errors import RecordingError
 from physiosync.preparation import prepare
 from physiosync.preprocessing import PreprocessingConfig
 from physiosync.recordings.base import Recording
 from physiosync.shards import read_info, read_trials
+from tests.recording_builder import read_source, write_source
 
 CONFIG = PreprocessingConfig()
 

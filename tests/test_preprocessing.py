@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recording_builder import CHANNELS, recording, trial
 
 from physiosync.errors import RecordingError
 from physiosync.preprocessing import (
@@ -18,6 +17,7 @@ from physiosync.preprocessing import (
     subtract_template,
 )
 from physiosync.recordings.base import Channels, Recording
+from tests.recording_builder import CHANNELS, recording, trial
 
 DEFAULT, PAPER = PreprocessingConfig(), PreprocessingConfig.paper()
 NONE = PreprocessingConfig(baseline="none")

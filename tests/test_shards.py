@@ -12,13 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from recording_builder import CHANNELS, noise, recording, trial
 
 import physiosync
 from physiosync.errors import RecordingError, ShardError
 from physiosync.preprocessing import PreprocessingConfig
 from physiosync.recordings.base import Channels
 from physiosync.shards import find_shards, is_current, read_info, read_trials, write_shard
+from tests.recording_builder import CHANNELS, noise, recording, trial
 
 CONFIG = PreprocessingConfig()
 ALL = ("eeg", "gsr", "ecg")

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recording_builder import noise
 
 from physiosync.cache import default_cache
 from physiosync.errors import PhysioSyncError, ShardError
@@ -21,6 +20,7 @@ from physiosync.preprocessing import PreprocessingConfig
 from physiosync.recordings.base import Channels, Recording
 from physiosync.shards import write_shard
 from physiosync.windows import ClosedTrialError, WindowStore, clean_cache
+from tests.recording_builder import noise
 
 CONFIG = PreprocessingConfig()
 SUBJECTS = ("s1", "s2", "s10")
