@@ -7,7 +7,7 @@ Data      8 synthetic people and 40 clips for each of 3 seeds; again without syn
 Method    the default configuration, no search: pretrain on training clips, then on test clips a
           frozen probe and per-subject fine-tuning, each beside the same network untrained
 Controls  synchrony 0, relevance 0, shuffled pairs, permuted labels: the gain has to go
-Takes     about 15 minutes on two cores; prints the table and writes results/synthetic_table.md
+Takes     about 20 minutes on two cores; prints the table and writes results/synthetic_table.md
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ a linear classifier at 0.55-0.65 balanced accuracy on new clips; an oracle at 0.
 encoder which learns what people share makes clip affect linearly readable on new clips. They were
 chosen by trying variants with short pretraining runs on seed 0, before any search or study ran, and
 frozen then; so the cohort is not independent of the method, and its scores prove machinery, not
-merit. The second aim is missed: band power over a whole minute reads this cohort at about 0.80, and
-the first holds on average over seeds only (-0.00 to 0.06). Variants that hid affect from band power
+merit. The first two aims are missed: six small cohorts gave correlations of -0.004 to 0.168, 0.062
+on average, and band power over a whole minute reads affect at about 0.80. Variants that hid affect from band power
 (in which of two sources responds, in the polarity of responses, or in how bursty they are) hid it
 from a minute's contrastive training as well.
 """
