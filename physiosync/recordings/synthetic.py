@@ -21,9 +21,9 @@ encoder which learns what people share makes clip affect linearly readable on ne
 chosen by trying variants with short pretraining runs on seed 0, before any search or study ran, and
 frozen then; so the cohort is not independent of the method, and its scores prove machinery, not
 merit. The first two aims are missed: six small cohorts gave correlations of -0.004 to 0.168, 0.062
-on average, and band power over a whole minute reads affect at about 0.80. Variants that hid affect from band power
-(in which of two sources responds, in the polarity of responses, or in how bursty they are) hid it
-from a minute's contrastive training as well.
+on average, and band power over a whole minute reads affect at about 0.80. Variants that hid affect
+from band power (in which of two sources responds, in the polarity of responses, or in how bursty
+they are) hid it from a minute's contrastive training as well.
 """
 
 from __future__ import annotations
