@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.signal import welch
 
 from physiosync.labels import N_CLASSES, TARGETS, classes
-from physiosync.loading import Loader
+from physiosync.loading import Loader, complete_trials
 from physiosync.model import PhysioSync
 from physiosync.predictions import prediction_rows
 from physiosync.probing import covering_windows, embedding, fit_predict, predict_trials
@@ -96,8 +96,7 @@ def frozen_probe(
     """
     table = store.trials
     modalities = ("eeg", *model.config.pps_channels)
-    has = table[[f"has_{name}" for name in modalities]].all(axis=1)
-    train, test = (trials[has.loc[trials].to_numpy()] for trials in (train, test))
+    train, test = (complete_trials(table, trials, modalities) for trials in (train, test))
     loader = Loader(
         store, fit_scaling(store, train, modalities, model.config.scaling), model.config.lags
     )

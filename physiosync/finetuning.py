@@ -18,7 +18,7 @@ from physiosync.augmentation import AugmentationConfig, augment
 from physiosync.config import Config
 from physiosync.fusion import FusionClassifier, LinearClassifier
 from physiosync.labels import N_CLASSES, TARGETS, classes
-from physiosync.loading import Loader
+from physiosync.loading import Loader, complete_trials
 from physiosync.model import Features, PhysioSync
 from physiosync.predictions import prediction_rows
 from physiosync.probing import Windows, covering_windows, linear_weights
@@ -118,7 +118,7 @@ def finetune(
     table, sfreq = store.trials, store.sfreq
     modalities = ("eeg", *model.config.pps_channels)
     everyone, train, test = (
-        _complete(table, trials, modalities) for trials in (everyone, train, test)
+        complete_trials(table, trials, modalities) for trials in (everyone, train, test)
     )
     scaling = fit_scaling(store, everyone, modalities, model.config.scaling)
     loader = Loader(store, scaling, model.config.lags)
@@ -149,12 +149,6 @@ def finetune(
         ],
         ignore_index=True,
     )
-
-
-def _complete(table: pd.DataFrame, trials: Ints, modalities: Sequence[str]) -> Ints:
-    """Those trials in which no modality is missing."""
-    has = table.loc[trials, [f"has_{name}" for name in modalities]].all(axis=1).to_numpy()
-    return trials[has]
 
 
 def _train_heads(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -41,18 +43,29 @@ class Loader:
 
         Near the end of a trial the lag shrinks to what the trial still holds.
         """
-        last = self.store.trials["n_times"].loc[trials].to_numpy(dtype=np.int64) - n_times
+        last = self._n_times.loc[trials].to_numpy(dtype=np.int64) - n_times
         parts = [
             self._standardised(modality, trials, np.minimum(starts + lag, last), n_times)
             for modality, lag in self.lags.items()
         ]
         return _channels_first(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
 
+    @cached_property
+    def _n_times(self) -> pd.Series[int]:
+        # Looked up for every batch, and the store's table is a fresh copy each time.
+        return self.store.trials["n_times"]
+
     def _standardised(
         self, modality: str, trials: Ints, starts: Ints, n_times: int
     ) -> NDArray[np.float32]:
         x = self.store.gather(modality, trials, starts, n_times)
         return self.scaling.apply(x, modality, trials)
+
+
+def complete_trials(table: pd.DataFrame, trials: Ints, modalities: Sequence[str]) -> Ints:
+    """Those of `trials` (ids, the index of `table`) in which no modality is missing."""
+    has = table.loc[trials, [f"has_{name}" for name in modalities]].all(axis=1)
+    return trials[has.to_numpy()]
 
 
 def _channels_first(x: NDArray[np.float32]) -> Tensor:

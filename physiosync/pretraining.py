@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from physiosync.augmentation import AugmentationConfig, augment
 from physiosync.config import Config
 from physiosync.encoders import EncoderConfig, build_cmca_head, build_projector
-from physiosync.loading import Loader
+from physiosync.loading import Loader, complete_trials
 from physiosync.losses import cm_ca, ls_tcl, pool_group, retrieval_accuracy
 from physiosync.model import Length, ModelConfig, PhysioSync, Role
 from physiosync.sampling import Batch, MomentSampler
@@ -204,11 +204,11 @@ def moment_sampler(config: PretrainingConfig, rows: pd.DataFrame, sfreq: float) 
     SamplingError
         If subjects, stimuli or seconds are too few for the configuration.
     """
-    complete = rows[[f"has_{name}" for name in ("eeg", *config.pps)]].all(axis=1)
+    complete = complete_trials(rows, rows.index.to_numpy(), ("eeg", *config.pps))
     n_times = round(config.short_seconds * sfreq) * config.long_pieces
     lag = max(config.lag_seconds(name) for name in config.pps)
     return MomentSampler(
-        rows[complete],
+        rows.loc[complete],
         n_times=n_times,
         reach=n_times + round(lag * sfreq),
         gap=round(config.gap_seconds * sfreq),

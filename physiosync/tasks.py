@@ -13,6 +13,7 @@ from physiosync.config import Config
 from physiosync.files import atomic_path
 from physiosync.finetuning import FinetuningConfig, finetune
 from physiosync.labels import TARGETS
+from physiosync.loading import complete_trials
 from physiosync.model import ModelConfig, PhysioSync
 from physiosync.pretraining import EpochReport, Pretraining, PretrainingConfig
 from physiosync.probing import Probe, ProbeConfig
@@ -51,12 +52,12 @@ def open_pretraining(
     train = split.trials(store.trials, "train")
     validation = split.trials(store.trials, "validation")
     open_part = store.restrict([*train.tolist(), *validation.tolist()])
-    has = open_part.trials[[f"has_{name}" for name in ("eeg", *config.pps)]].all(axis=1)
+    modalities = ("eeg", *config.pps)
     probe = Probe(
         workload.probe,
         open_part.trials,
-        train[has.loc[train].to_numpy()],
-        validation[has.loc[validation].to_numpy()],
+        complete_trials(open_part.trials, train, modalities),
+        complete_trials(open_part.trials, validation, modalities),
         workload.threshold,
     )
     return Pretraining(config, open_part, split, seed, evaluate=probe)
