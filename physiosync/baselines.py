@@ -96,11 +96,11 @@ def frozen_probe(
     """
     table = store.trials
     modalities = ("eeg", *model.config.pps_channels)
-    train, test = (complete_trials(table, trials, modalities) for trials in (train, test))
+    n_times, sfreq = model.config.long_times, store.sfreq
+    train, test = (complete_trials(table, trials, modalities, n_times) for trials in (train, test))
     loader = Loader(
         store, fit_scaling(store, train, modalities, model.config.scaling), model.config.lags
     )
-    n_times, sfreq = model.config.long_times, store.sfreq
     windows = [
         covering_windows(table, trials, n_times=n_times, sfreq=sfreq, seconds=None)
         for trials in (train, test)

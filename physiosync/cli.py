@@ -58,12 +58,12 @@ def prepare(format: Literal["deap"], recordings: Path, shards: Path, /, workers:
     )
 
 
-def _stage(name: str, *, ray: bool) -> Callable[[StudyOptions], None]:
+def _stage(name: str) -> Callable[[StudyOptions], None]:
     def run(options: tyro.conf.OmitArgPrefixes[StudyOptions]) -> None:
         from physiosync.recordings.deap import find_deap, read_deap
         from physiosync.study import Study
 
-        Study(options, find=find_deap, read=read_deap).run_stage(name, ray=ray)
+        Study(options, find=find_deap, read=read_deap).run_stage(name)
 
     return run
 
@@ -78,14 +78,14 @@ def clean(cache: Path | None = None) -> None:
 def main() -> None:
     """Entry point of the `physiosync` command."""
     commands: dict[str, Any] = {"prepare": prepare}
-    for name, ray, doc in (
-        ("search", True, "Pretraining trials until --trials have ended."),
-        ("finalists", True, "The best configurations again, over stimulus folds and seeds."),
-        ("promote", False, "Rank the finalists; the best encoders go to best/."),
-        ("finetune", True, "Per-subject fine-tuning and baselines; opens the test part."),
-        ("report", False, "report.html and the main table."),
+    for name, doc in (
+        ("search", "Pretraining trials until --trials have ended."),
+        ("finalists", "The best configurations again, over stimulus folds and seeds."),
+        ("promote", "Rank the finalists; the best encoders go to best/."),
+        ("finetune", "Per-subject fine-tuning and baselines; opens the test part."),
+        ("report", "report.html and the main table."),
     ):
-        commands[name] = _stage(name, ray=ray)
+        commands[name] = _stage(name)
         commands[name].__doc__ = doc
     commands["clean"] = clean
     guarded(lambda: tyro.extras.subcommand_cli_from_dict(commands, prog="physiosync"))

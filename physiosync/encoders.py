@@ -127,14 +127,11 @@ class PatchEncoder(nn.Module):
         self.n_chans = n_chans
         self.n_features = width
         self.tokenizer = nn.Linear(self.patch * n_chans, width)
-        # By fan-in, so tokens are as large as their positions however few channels there are: with
-        # the paper's 0.02, three PPS channels gave a fifth of that and learned more slowly.
-        nn.init.trunc_normal_(self.tokenizer.weight, std=self.tokenizer.in_features**-0.5)
-        nn.init.zeros_(self.tokenizer.bias)
         self.dropout = nn.Dropout(dropout)
         blocks = (PatchBlock(width, heads, mlp_ratio, dropout) for _ in range(depth))
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(width)
+        self.apply(_by_fan_in)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of windows.
@@ -290,6 +287,18 @@ def build_projector(config: EncoderConfig, n_features: int) -> Projector:
 def build_cmca_head(config: EncoderConfig, n_features: int) -> CMCAHead:
     """The cross-modal head of `config` for pooled features of an encoder."""
     return CMCAHead(n_features, config.cmca)
+
+
+def _by_fan_in(module: nn.Module) -> None:
+    """Start a linear so that its outputs are as large as its inputs.
+
+    With the paper's 0.02, three PPS channels gave tokens a fifth as large as their positions; with
+    PyTorch's default, blocks were so nearly linear that the mean over tokens lost a signal's power.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def _sinusoids(n: int, width: int, device: torch.device) -> Tensor:

@@ -6,8 +6,9 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -55,6 +56,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             part.rename(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def sweep(folder: Path, *, older_than_seconds: float = 3600.0) -> None:
+    """Remove what writers that were killed left half done under `folder`.
+
+    Younger leftovers stay: another process may still be writing them.
+    """
+    latest = time.time() - older_than_seconds
+    for path in [*folder.rglob(".*.part"), *folder.rglob(".*.old")]:
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < latest:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def sha256(path: Path) -> str:

@@ -5,7 +5,8 @@ The only stage, with the baselines, that opens test trials. Knows no Ray.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from physiosync.augmentation import AugmentationConfig, augment
 from physiosync.config import Config
+from physiosync.errors import SplitError
 from physiosync.fusion import FusionClassifier, LinearClassifier
 from physiosync.labels import N_CLASSES, TARGETS, classes
 from physiosync.loading import Loader, complete_trials
@@ -113,26 +115,34 @@ def finetune(
     ------
     DivergedError
         If the loss stops being finite.
+    SplitError
+        If no trial of the subject can be trained on or predicted.
     """
     seed_everything(seed)
     table, sfreq = store.trials, store.sfreq
     modalities = ("eeg", *model.config.pps_channels)
+    n_times = model.config.long_times
     everyone, train, test = (
-        complete_trials(table, trials, modalities) for trials in (everyone, train, test)
+        complete_trials(table, trials, modalities, n_times) for trials in (everyone, train, test)
     )
+    for part, trials in (("training", train), ("test", test)):
+        if not len(trials):
+            raise SplitError(
+                f"expected a {part} trial of at least {n_times / sfreq:g} s with "
+                f"{', '.join(modalities)}, found none"
+            )
     scaling = fit_scaling(store, everyone, modalities, model.config.scaling)
     loader = Loader(store, scaling, model.config.lags)
-    net = Classifier(model, targets).to(pick_device(device))
-    rng = np.random.default_rng(seed)
     labels = {
         target: pd.Series(classes(table, target, threshold), index=table.index)
         for target in targets
     }
-    _train_heads(config, net, loader, table, everyone, labels, rng)
-    _train(config, net, loader, table, train, labels, rng, seed, pretrained)
-    windows = covering_windows(
-        table, test, n_times=model.config.long_times, sfreq=sfreq, seconds=None
-    )
+    net = Classifier(model, targets).to(pick_device(device))
+    run = _Run(config, net, loader, labels, np.random.default_rng(seed))
+    run.train_heads(everyone)
+    encoder_rate = config.encoder_learning_rate if pretrained else config.learning_rate
+    run.train_all(train, encoder_rate, torch.Generator(pick_device(device)).manual_seed(seed))
+    windows = covering_windows(table, test, n_times=n_times, sfreq=sfreq, seconds=None)
     probabilities = _predict(net, loader, windows)
     return pd.concat(
         [
@@ -151,66 +161,118 @@ def finetune(
     )
 
 
-def _train_heads(
-    config: FinetuningConfig,
-    net: Classifier,
-    loader: Loader,
-    table: pd.DataFrame,
-    train: Ints,
-    labels: dict[str, pd.Series[int]],
-    rng: np.random.Generator,
-) -> None:
-    """Fit the classifiers on frozen features of windows that cover the training trials."""
-    device = next(net.parameters()).device
-    n_times = net.model.config.long_times
-    windows = covering_windows(
-        table, train, n_times=n_times, sfreq=net.model.config.sfreq, seconds=config.head_seconds
-    )
-    features = _features(net, loader, windows)
-    if net.model.config.encoder.family == "patch":
-        _set_probes(config, net, features, labels, windows.trials)
-        return
-    batch_size = min(config.batch_size, len(windows.trials))
-    n_batches = len(windows.trials) // batch_size
-    optimisation = Optimisation(
-        [{"params": list(net.heads.parameters()), "lr": config.learning_rate}],
-        weight_decay=config.weight_decay,
-        n_steps=config.head_epochs * n_batches,
-    )
-    net.heads.train()
-    for _ in range(config.head_epochs):
-        order = rng.permutation(len(windows.trials))
-        for first in range(0, n_batches * batch_size, batch_size):
-            some = order[first : first + batch_size]
-            picked = [part[torch.from_numpy(some)].to(device) for part in features.parts()]
-            logits = {target: head(*picked) for target, head in net.heads.items()}
-            optimisation.step(_loss(logits, labels, windows.trials[some]))
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What both phases of a job share.
 
+    Parameters
+    ----------
+    labels : target -> class of each trial (index: trial id), -1 where it has no rating
+    """
 
-@torch.no_grad()
-def _set_probes(
-    config: FinetuningConfig,
-    net: Classifier,
-    features: Features,
-    labels: dict[str, pd.Series[int]],
-    trials: Ints,
-) -> None:
-    """Give each linear classifier the weights of a fitted logistic regression."""
-    x = features.joined().double().numpy()
-    mean, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
-    for target, head in net.heads.items():
-        assert isinstance(head, LinearClassifier)
-        y = labels[target].loc[trials].to_numpy()
-        weight, bias = linear_weights(
-            ((x - mean) / scale)[y >= 0], y[y >= 0], N_CLASSES[target], config.penalty
+    config: FinetuningConfig
+    net: Classifier
+    loader: Loader
+    labels: Mapping[str, pd.Series[int]]
+    rng: np.random.Generator
+
+    def train_heads(self, trials: Ints) -> None:
+        """Fit the classifiers on frozen features of windows that cover `trials`."""
+        config, net, model = self.config, self.net, self.net.model.config
+        windows = covering_windows(
+            self.loader.store.trials,
+            trials,
+            n_times=model.long_times,
+            sfreq=model.sfreq,
+            seconds=config.head_seconds,
         )
-        for parameter, value in (
-            (head.mean, mean),
-            (head.scale, scale),
-            (head.linear.weight, weight),
-            (head.linear.bias, bias),
-        ):
-            parameter.copy_(torch.from_numpy(value))
+        features = _features(net, self.loader, windows)
+        if model.encoder.family == "patch":
+            self._set_probes(features, windows.trials)
+            return
+        device = next(net.parameters()).device
+        batch_size = min(config.batch_size, len(windows.trials))
+        n_batches = len(windows.trials) // batch_size
+        optimisation = Optimisation(
+            [{"params": list(net.heads.parameters()), "lr": config.learning_rate}],
+            weight_decay=config.weight_decay,
+            n_steps=config.head_epochs * n_batches,
+        )
+        net.heads.train()
+        for _ in range(config.head_epochs):
+            order = self.rng.permutation(len(windows.trials))
+            for first in range(0, n_batches * batch_size, batch_size):
+                some = order[first : first + batch_size]
+                picked = [part[torch.from_numpy(some)].to(device) for part in features.parts()]
+                logits = {target: head(*picked) for target, head in net.heads.items()}
+                optimisation.step(self._loss(logits, windows.trials[some]))
+
+    def train_all(
+        self, trials: Ints, encoder_learning_rate: float, generator: torch.Generator
+    ) -> None:
+        """Train encoders and classifiers on random windows of `trials`."""
+        config, net, loader = self.config, self.net, self.loader
+        device = next(net.parameters()).device
+        n_times = net.model.config.long_times
+        room = loader.store.trials["n_times"].loc[trials].to_numpy(dtype=np.int64) - n_times
+        n_windows = len(trials) * config.windows_per_trial
+        # Whole batches only: batch norm can't do with a last batch of one window.
+        batch_size = min(config.batch_size, n_windows)
+        n_batches = n_windows // batch_size
+        optimisation = Optimisation(
+            [
+                {"params": list(net.heads.parameters()), "lr": config.learning_rate},
+                {"params": list(net.model.parameters()), "lr": encoder_learning_rate},
+            ],
+            weight_decay=config.weight_decay,
+            n_steps=config.epochs * n_batches,
+        )
+        net.train()
+        for _ in range(config.epochs):
+            rows = np.repeat(np.arange(len(trials)), config.windows_per_trial)
+            rows = self.rng.permutation(rows)
+            starts = self.rng.integers(room[rows] + 1)
+            for first in range(0, n_batches * batch_size, batch_size):
+                some = slice(first, first + batch_size)
+                ids = trials[rows[some]]
+                eeg = loader.eeg(ids, starts[some], n_times).to(device)
+                pps = loader.pps(ids, starts[some], n_times).to(device)
+                with autocast(device):
+                    logits = net(
+                        augment(eeg, config.augmentation, generator),
+                        augment(pps, config.augmentation, generator),
+                    )
+                optimisation.step(self._loss(logits, ids))
+
+    @torch.no_grad()
+    def _set_probes(self, features: Features, trials: Ints) -> None:
+        """Give each linear classifier the weights of a fitted logistic regression."""
+        x = features.joined().double().numpy()
+        mean, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
+        for target, head in self.net.heads.items():
+            assert isinstance(head, LinearClassifier)
+            y = self.labels[target].loc[trials].to_numpy()
+            weight, bias = linear_weights(
+                ((x - mean) / scale)[y >= 0], y[y >= 0], N_CLASSES[target], self.config.penalty
+            )
+            for parameter, value in (
+                (head.mean, mean),
+                (head.scale, scale),
+                (head.linear.weight, weight),
+                (head.linear.bias, bias),
+            ):
+                parameter.copy_(torch.from_numpy(value))
+
+    def _loss(self, logits: Mapping[str, Tensor], trials: Ints) -> Tensor:
+        """Cross-entropy summed over targets; trials without a rating count for nothing."""
+        terms = []
+        for target, out in logits.items():
+            truth = torch.tensor(self.labels[target].loc[trials].to_numpy(), device=out.device)
+            if bool((truth >= 0).any()):  # the mean over no trial at all would be NaN
+                terms.append(nn.functional.cross_entropy(out.float(), truth, ignore_index=-1))
+            else:
+                terms.append(out.sum() * 0)
+        return torch.stack(terms).sum()
 
 
 @torch.no_grad()
@@ -229,65 +291,6 @@ def _features(net: Classifier, loader: Loader, windows: Windows) -> Features:
 def _batches(windows: Windows, size: int = 256) -> Iterator[tuple[Ints, Ints]]:
     for first in range(0, len(windows.trials), size):
         yield windows.trials[first : first + size], windows.starts[first : first + size]
-
-
-def _loss(logits: dict[str, Tensor], labels: dict[str, pd.Series[int]], trials: Ints) -> Tensor:
-    """Cross-entropy summed over targets; trials without a rating count for nothing."""
-    terms = []
-    for target, out in logits.items():
-        truth = torch.tensor(labels[target].loc[trials].to_numpy(), device=out.device)
-        if bool((truth >= 0).any()):  # the mean over no trial at all would be NaN
-            terms.append(nn.functional.cross_entropy(out.float(), truth, ignore_index=-1))
-        else:
-            terms.append(out.sum() * 0)
-    return torch.stack(terms).sum()
-
-
-def _train(
-    config: FinetuningConfig,
-    net: Classifier,
-    loader: Loader,
-    table: pd.DataFrame,
-    train: Ints,
-    labels: dict[str, pd.Series[int]],
-    rng: np.random.Generator,
-    seed: int,
-    pretrained: bool,
-) -> None:
-    device = next(net.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
-    n_times = net.model.config.long_times
-    room = table["n_times"].loc[train].to_numpy(dtype=np.int64) - n_times
-    n_windows = len(train) * config.windows_per_trial
-    # Whole batches only: batch norm can't do with a last batch of one window.
-    batch_size = min(config.batch_size, n_windows)
-    n_batches = n_windows // batch_size
-    optimisation = Optimisation(
-        [
-            {"params": list(net.heads.parameters()), "lr": config.learning_rate},
-            {
-                "params": list(net.model.parameters()),
-                "lr": config.encoder_learning_rate if pretrained else config.learning_rate,
-            },
-        ],
-        weight_decay=config.weight_decay,
-        n_steps=config.epochs * n_batches,
-    )
-    net.train()
-    for _ in range(config.epochs):
-        rows = rng.permutation(np.repeat(np.arange(len(train)), config.windows_per_trial))
-        starts = rng.integers(room[rows] + 1)
-        for first in range(0, n_batches * batch_size, batch_size):
-            some = slice(first, first + batch_size)
-            trials = train[rows[some]]
-            eeg = loader.eeg(trials, starts[some], n_times).to(device)
-            pps = loader.pps(trials, starts[some], n_times).to(device)
-            with autocast(device):
-                logits = net(
-                    augment(eeg, config.augmentation, generator),
-                    augment(pps, config.augmentation, generator),
-                )
-            optimisation.step(_loss(logits, labels, trials))
 
 
 @torch.no_grad()

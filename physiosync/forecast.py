@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from physiosync.losses import total_loss
 from physiosync.options import StudyOptions
-from physiosync.pretraining import PretrainingNet
+from physiosync.pretraining_net import PretrainingNet
 from physiosync.progress import readable
 from physiosync.windows import WindowStore
 
@@ -33,7 +34,7 @@ def seconds_per_signal_second(options: StudyOptions, store: WindowStore) -> floa
         began = time.perf_counter()
         for length, (eeg, pps) in (("long", windows), ("short", short)):
             losses = net.losses("long" if length == "long" else "short", eeg, pps, 0.1)
-            torch.stack(list(losses.terms.values())).sum().backward()
+            total_loss(losses.eeg, losses.pps, losses.cmca).backward()
         times.append(time.perf_counter() - began)
     # The first step pays for allocations that the others don't.
     return float(np.median(times)) / (np.prod(lead) * config.long_seconds)

@@ -20,6 +20,7 @@ from physiosync.tuner import (
     Watcher,
     Watching,
     fresh_name,
+    start_ray,
     trial_folder_name,
 )
 
@@ -56,6 +57,7 @@ def run_jobs(
     missing = [task for task in tasks if not task.output.exists()]
     if not missing:
         return
+    start_ray()
     folder = (results / "tune").resolve()
     jobs = [
         {"name": task.output.stem, "kind": type(task).__name__, "task": task.model_dump_json()}

@@ -62,10 +62,16 @@ class Loader:
         return self.scaling.apply(x, modality, trials)
 
 
-def complete_trials(table: pd.DataFrame, trials: Ints, modalities: Sequence[str]) -> Ints:
-    """Those of `trials` (ids, the index of `table`) in which no modality is missing."""
-    has = table.loc[trials, [f"has_{name}" for name in modalities]].all(axis=1)
-    return trials[has.to_numpy()]
+def complete_trials(
+    table: pd.DataFrame, trials: Ints, modalities: Sequence[str], n_times: int
+) -> Ints:
+    """Those of `trials` (ids, the index of `table`) that give a window of `n_times` samples.
+
+    None of their modalities is missing, and they are long enough.
+    """
+    rows = table.loc[trials]
+    has = rows[[f"has_{name}" for name in modalities]].all(axis=1)
+    return trials[(has & (rows["n_times"] >= n_times)).to_numpy()]
 
 
 def _channels_first(x: NDArray[np.float32]) -> Tensor:

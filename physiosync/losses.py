@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PAPER_WEIGHTS = (0.5, 0.5, 1.0)
 
 
-def nt_xent(a: Tensor, b: Tensor, temperature: float, *, mask: Tensor | None = None) -> Tensor:
+def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     """Normalised temperature-scaled cross-entropy between two groups.
 
     Row i of `a` and row i of `b` are positives; all other rows of both groups are negatives.
@@ -36,9 +36,6 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float, *, mask: Tensor | None = N
     ----------
     a, b : (M, P), M >= 2
     temperature : > 0
-    mask : (M, M) bool; where row i, column j is False, moment j is no negative of moment i (ours;
-        the paper has none). The diagonal is not looked at. A moment left without any negative
-        adds 0
 
     Returns
     -------
@@ -47,16 +44,11 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float, *, mask: Tensor | None = N
     Raises
     ------
     ValueError
-        If the shapes differ, M < 2 (no negatives), the temperature is not positive, or the mask is
-        not (M, M) bool.
+        If the shapes differ, M < 2 (no negatives), or the temperature is not positive.
     """
     _check_rows(a, b)
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, but got {temperature}")
-    if mask is not None and (mask.shape != (len(a), len(a)) or mask.dtype != torch.bool):
-        raise ValueError(
-            f"mask must be ({len(a)}, {len(a)}) bool, but got {tuple(mask.shape)} {mask.dtype}"
-        )
     with torch.autocast(a.device.type, enabled=False):
         a, b = _unit(a), _unit(b)
         ab = a @ b.T / temperature
@@ -64,9 +56,6 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float, *, mask: Tensor | None = N
         own = torch.eye(len(a), dtype=torch.bool, device=a.device)
         aa = (a @ a.T / temperature).masked_fill(own, -torch.inf)
         bb = (b @ b.T / temperature).masked_fill(own, -torch.inf)
-        if mask is not None:
-            dropped = ~mask & ~own
-            ab, ba, aa, bb = (x.masked_fill(dropped, -torch.inf) for x in (ab, ba, aa, bb))
         target = torch.arange(len(a), device=a.device)
         forth = F.cross_entropy(torch.cat([ab, aa], dim=1), target)
         back = F.cross_entropy(torch.cat([ba, bb], dim=1), target)

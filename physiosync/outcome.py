@@ -18,6 +18,7 @@ from physiosync.files import atomic_path
 from physiosync.finetuning import FinetuningConfig
 from physiosync.labels import TARGETS, classes
 from physiosync.ledger import Ledger
+from physiosync.loading import complete_trials
 from physiosync.model import PhysioSync
 from physiosync.predictions import scores_of
 from physiosync.pretraining import PretrainingConfig
@@ -89,18 +90,26 @@ def _holds(folder: Path, uid: str) -> bool:
     return bool(metrics.get("configuration") == uid)
 
 
-def test_tasks(
+def tasks_on_test_part(
     folder: Path, workload: Workload, config: FinetuningConfig, *, seed: int
 ) -> list[TestTask]:
-    """Fine-tuning of every best encoder for every subject, and all baselines beside it."""
+    """Fine-tuning of every best encoder for every subject, and all baselines beside it.
+
+    Subjects without a whole trial to train on, or without one to test, get no jobs.
+    """
     best = sorted((folder / "best").glob("rank-*"), key=lambda p: int(p.name[5:]))
     if not best:
         raise StudyError(f"{folder / 'best'}: expected promoted encoders, found none")
     store = workload.store()
     split = workload.split
-    subjects = [s for s in store.subjects if s in split.test.subjects]
-    tasks: list[TestTask] = []
     network = PhysioSync.from_pretrained(best[0]).config
+    table, modalities = store.trials, ("eeg", *workload.pps)
+    both = [
+        set(table["subject"].loc[complete_trials(table, trials, modalities, network.long_times)])
+        for trials in (split.trials(table, "train", "validation"), split.trials(table, "test"))
+    ]
+    subjects = [subject for subject in store.subjects if all(subject in some for some in both)]
+    tasks: list[TestTask] = []
     out = folder / "finetune"
 
     def jobs(method: str, encoder: Path | None, uid: str) -> None:

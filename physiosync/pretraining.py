@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from physiosync.augmentation import AugmentationConfig, augment
 from physiosync.config import Config
-from physiosync.encoders import EncoderConfig, build_cmca_head, build_projector
+from physiosync.encoders import EncoderConfig
 from physiosync.loading import Loader, complete_trials
-from physiosync.losses import cm_ca, ls_tcl, pool_group, retrieval_accuracy
-from physiosync.model import Length, ModelConfig, PhysioSync, Role
+from physiosync.losses import total_loss
+from physiosync.model import ModelConfig, PhysioSync, Role
+from physiosync.pretraining_net import PretrainingNet
 from physiosync.sampling import Batch, MomentSampler
 from physiosync.scaling import ScalingKind, fit_scaling
 from physiosync.splits import Split
@@ -33,9 +34,6 @@ from physiosync.training import (
     seed_everything,
 )
 from physiosync.windows import WindowStore
-
-_ROLES: tuple[Role, ...] = ("eeg", "pps")
-_LENGTHS: tuple[Length, ...] = ("long", "short")
 
 
 class PretrainingConfig(Config):
@@ -130,72 +128,6 @@ class EpochReport:
     evaluation_seconds: float
 
 
-class PretrainingNet(nn.Module):
-    """The encoders with a projector for each role and length, and a CM-CA head for each length."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.model = PhysioSync(config)
-        self.projectors = nn.ModuleDict(
-            {
-                f"{role}_{length}": build_projector(
-                    config.encoder, self.model.n_features(role, length)
-                )
-                for role in _ROLES
-                for length in _LENGTHS
-            }
-        )
-        self.cmca = nn.ModuleDict(
-            {
-                length: build_cmca_head(config.encoder, self.model.n_features("eeg", length))
-                for length in _LENGTHS
-            }
-        )
-
-    def losses(self, length: Length, eeg: Tensor, pps: Tensor, temperature: float) -> _Losses:
-        """The three terms for windows of one length.
-
-        Parameters
-        ----------
-        eeg, pps : (moments, 2, group_size, n_chans, n_times)
-        """
-        terms: dict[str, Tensor] = {}
-        pooled: dict[str, Tensor] = {}
-        retrieval = 0.0
-        for role, x in (("eeg", eeg), ("pps", pps)):
-            lead = x.shape[:3]
-            features = self.model.encode(_as_role(role), length, x.flatten(0, 2))
-            projected = self.projectors[f"{role}_{length}"](features).unflatten(0, lead).float()
-            features = features.unflatten(0, lead).float()
-            terms[role] = ls_tcl(projected[:, 0], projected[:, 1], temperature)
-            for group in (0, 1):
-                pooled[f"{role}{group}"] = pool_group(features[:, group])
-            if role == "eeg":
-                with torch.no_grad():
-                    retrieval = retrieval_accuracy(
-                        pool_group(projected[:, 0]), pool_group(projected[:, 1])
-                    )
-        terms["cmca"] = cm_ca(
-            pooled["eeg0"],
-            pooled["eeg1"],
-            pooled["pps0"],
-            pooled["pps1"],
-            self.cmca[length],
-            temperature,
-        )
-        return _Losses(terms, retrieval)
-
-
-@dataclass(frozen=True, eq=False)
-class _Losses:
-    terms: dict[str, Tensor]
-    retrieval: float
-
-
-def _as_role(name: str) -> Role:
-    return "eeg" if name == "eeg" else "pps"
-
-
 def moment_sampler(config: PretrainingConfig, rows: pd.DataFrame, sfreq: float) -> MomentSampler:
     """The sampler of a configuration, over those of `rows` in which no modality is missing.
 
@@ -204,8 +136,8 @@ def moment_sampler(config: PretrainingConfig, rows: pd.DataFrame, sfreq: float) 
     SamplingError
         If subjects, stimuli or seconds are too few for the configuration.
     """
-    complete = complete_trials(rows, rows.index.to_numpy(), ("eeg", *config.pps))
     n_times = round(config.short_seconds * sfreq) * config.long_pieces
+    complete = complete_trials(rows, rows.index.to_numpy(), ("eeg", *config.pps), n_times)
     lag = max(config.lag_seconds(name) for name in config.pps)
     return MomentSampler(
         rows.loc[complete],
@@ -316,6 +248,7 @@ class Pretraining:
         """Write all that `resume` needs."""
         state = {
             "config": self.config.uid(),
+            "seed": self.seed,
             "epoch": self.epoch,
             "net": self.net.state_dict(),
             "optimisation": self.optimisation.state_dict(),
@@ -331,11 +264,12 @@ class Pretraining:
         CheckpointError
             If the file is damaged.
         ValueError
-            If it is of another configuration.
+            If it is of another configuration or seed.
         """
         state: dict[str, Any] = load_state(path)
-        if state["config"] != self.config.uid():
-            raise ValueError(f"{path} is of configuration {state['config']}, not of this one")
+        for name, mine in (("config", self.config.uid()), ("seed", self.seed)):
+            if (found := state.get(name)) != mine:
+                raise ValueError(f"{path}: expected a run of {name} {mine}, found {found}")
         self.epoch = state["epoch"]
         self.net.load_state_dict(state["net"], strict=True)
         self.optimisation.load_state_dict(state["optimisation"])
@@ -354,19 +288,20 @@ class Pretraining:
             role: augment(x.to(self._device), config.augmentation, generator).unflatten(0, lead)
             for role, x in windows.items()
         }
-        short = {role: _pieces(x, batch, self.model_config) for role, x in views.items()}
+        pieces = {role: _pieces(x, batch, self.model_config) for role, x in views.items()}
         with autocast(self._device):
             parts = [
                 self.net.losses("long", views["eeg"], views["pps"], config.temperature),
-                self.net.losses("short", short["eeg"], short["pps"], config.temperature),
+                self.net.losses("short", pieces["eeg"], pieces["pps"], config.temperature),
             ]
-        weights = {"eeg": config.w_eeg, "pps": config.w_pps, "cmca": config.w_cmca}
-        terms = {name: parts[0].terms[name] + parts[1].terms[name] for name in weights}
-        total = torch.stack([weights[name] * terms[name] for name in weights]).sum()
-        out = {name: float(term.detach()) for name, term in terms.items()}
+        weights = (config.w_eeg, config.w_pps, config.w_cmca)
+        long, short = (total_loss(part.eeg, part.pps, part.cmca, weights) for part in parts)
         return {
-            **out,
-            "total": self.optimisation.step(total),
+            **{
+                name: sum(float(getattr(part, name).detach()) for part in parts)
+                for name in ("eeg", "pps", "cmca")
+            },
+            "total": self.optimisation.step(long + short),
             "retrieval": parts[0].retrieval,
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import optuna
 
 from physiosync import outcome, promotion
 from physiosync.errors import StudyError
+from physiosync.files import sweep
 from physiosync.forecast import forecast
 from physiosync.interruption import Interruption
 from physiosync.jobs import Task, run_jobs
@@ -68,10 +69,10 @@ class Study:
                 self.finetune()
             self.report()
 
-    def run_stage(self, name: str, *, ray: bool) -> None:
+    def run_stage(self, name: str) -> None:
         """One stage alone; those before it must be done."""
         stage = {"finalists": self.run_finalists}.get(name) or getattr(self, name)
-        with self.session(), ray_session() if ray else nullcontext():
+        with self.session(), ray_session():
             self.check()
             stage()
 
@@ -85,6 +86,8 @@ class Study:
         """Be the only driver, with a log, ready to be interrupted."""
         with self.ledger.driving(), self.interruption.installed():
             log_to(self.folder / "study.log")
+            for folder in (self.folder, self.options.shards_folder):
+                sweep(folder)
             yield
 
     # ---- the stages
@@ -190,6 +193,9 @@ class Study:
     def finetune(self) -> None:
         """Per-subject jobs and baselines on the test part: the only stage that opens it."""
         tasks = self._test_tasks()
+        taking_part = {task.subject for task in tasks if isinstance(task, FinetuneTask)}
+        for subject in sorted({*self.split.test.subjects} - taking_part):
+            log.info("  left out: %s has no whole trial to train on, or none to test", subject)
         if any(not task.output.exists() for task in tasks):
             n = self.ledger.opened_test(", ".join(sorted({task.method for task in tasks})))
             log.info("the test part is opened (time %d in this study)", n)
@@ -282,7 +288,7 @@ class Study:
         ]
 
     def _test_tasks(self) -> list[FinetuneTask | BaselineTask]:
-        return outcome.test_tasks(
+        return outcome.tasks_on_test_part(
             self.folder, self.workload, self.options.finetuning, seed=self.options.seed
         )
 

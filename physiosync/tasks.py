@@ -52,14 +52,12 @@ def open_pretraining(
     train = split.trials(store.trials, "train")
     validation = split.trials(store.trials, "validation")
     open_part = store.restrict([*train.tolist(), *validation.tolist()])
-    modalities = ("eeg", *config.pps)
-    probe = Probe(
-        workload.probe,
-        open_part.trials,
-        complete_trials(open_part.trials, train, modalities),
-        complete_trials(open_part.trials, validation, modalities),
-        workload.threshold,
+    n_times = config.model_config_for(store).long_times
+    train, validation = (
+        complete_trials(store.trials, trials, ("eeg", *config.pps), n_times)
+        for trials in (train, validation)
     )
+    probe = Probe(workload.probe, open_part.trials, train, validation, workload.threshold)
     return Pretraining(config, open_part, split, seed, evaluate=probe)
 
 
@@ -152,8 +150,16 @@ class BaselineTask(Config):
         torch.set_num_threads(self.workload.threads)
         store = self.workload.store()
         split, threshold = self.workload.split, self.workload.threshold
-        train = split.trials(store.trials, "train", "validation")
-        test = split.trials(store.trials, "test")
+        # All methods answer for the same trials: those that the networks can read.
+        train, test = (
+            complete_trials(
+                store.trials, trials, ("eeg", *self.workload.pps), self.network.long_times
+            )
+            for trials in (
+                split.trials(store.trials, "train", "validation"),
+                split.trials(store.trials, "test"),
+            )
+        )
         if self.method == "majority":
             rows = majority(store.trials, train=train, test=test, threshold=threshold)
         elif self.method == "band_power":

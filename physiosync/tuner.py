@@ -58,13 +58,22 @@ class Watcher(Protocol):
 
 @contextmanager
 def ray_session() -> Iterator[None]:
-    """A running Ray for the length of the block.
+    """Where `start_ray` may be called; what it started is shut down at the end of the block."""
+    ours = not ray.is_initialized()
+    try:
+        yield
+    finally:
+        if ours and ray.is_initialized():
+            ray.shutdown()
+
+
+def start_ray() -> None:
+    """Have a running Ray; called when there is work for it, for it takes seconds to start.
 
     On a cluster (`RAY_ADDRESS` is set there) it joins; elsewhere it starts its own, because a bare
     `ray.init()` would attach to whatever else runs on this machine.
     """
     if ray.is_initialized():
-        yield
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
     in_main = threading.current_thread() is threading.main_thread()
@@ -79,10 +88,6 @@ def ray_session() -> Iterator[None]:
     if in_main:
         # Ray puts its own in place, which would end the driver on the spot.
         signal.signal(signal.SIGTERM, before)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 class StopOnSignal(tune.Stopper):

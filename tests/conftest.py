@@ -95,7 +95,8 @@ def store(shards: list[Path], cache: Path) -> WindowStore:
 @pytest.fixture(scope="session")
 def ray_running() -> Iterator[None]:
     """Ray takes seconds to start: one instance for all tests."""
-    from physiosync.tuner import ray_session
+    from physiosync.tuner import ray_session, start_ray
 
     with ray_session():
+        start_ray()
         yield

@@ -16,12 +16,17 @@ from sklearn.preprocessing import StandardScaler
 
 from physiosync.baselines import band_power, frozen_probe, majority
 from physiosync.encoders import EncoderConfig
+from physiosync.errors import SplitError
 from physiosync.finetuning import FinetuningConfig, finetune
 from physiosync.labels import classes
 from physiosync.model import ModelConfig, PhysioSync
+from physiosync.outcome import tasks_on_test_part
 from physiosync.preprocessing import PreprocessingConfig
+from physiosync.probing import ProbeConfig
 from physiosync.recordings.base import Channels, Recording, Trial
 from physiosync.shards import write_shard
+from physiosync.splits import Part, Split
+from physiosync.tasks import BaselineTask, FinetuneTask, Workload
 from physiosync.windows import WindowStore
 
 SFREQ = 64.0
@@ -471,3 +476,60 @@ def test_frozen_probe_leaves_the_encoders_alone_and_skips_incomplete_trials(
     )
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_a_subject_without_a_whole_trial_is_refused_by_name(one: WindowStore) -> None:
+    none = np.array([], dtype=np.int64)
+    for train, test, message in (
+        (none, TEST, "expected a training trial of at least 3 s with eeg, gsr, found none"),
+        (TRAIN, none, "expected a test trial of at least 3 s with eeg, gsr, found none"),
+    ):
+        with pytest.raises(SplitError, match=message):
+            finetune(
+                CONFIG, fresh(), one, everyone=TRAIN, train=train, test=test,
+                threshold=5.0, seed=0, pretrained=True,
+            )  # fmt: skip
+
+
+def test_trials_shorter_than_a_window_are_left_out(tmp_path: Path) -> None:
+    def cut(subject: str, k: int, signals: Signals) -> Signals:
+        return {name: x[:, : LONG - 1] for name, x in signals.items()} if k in (2, 6) else signals
+
+    store = written(tmp_path, change=cut)
+    rows = finetune(
+        CONFIG, fresh(), store, everyone=TRAIN, train=TRAIN, test=TEST,
+        threshold=5.0, seed=0, pretrained=True,
+    )  # fmt: skip
+    assert set(rows["trial"]) == {7}
+
+
+def test_people_without_a_whole_trial_get_no_job_and_baselines_answer_for_the_same_trials(
+    tmp_path: Path,
+) -> None:
+    def drop(subject: str, k: int, signals: Signals) -> Signals:
+        missing = (subject == "s1" and k == 6) or (subject == "s2" and k in TEST)
+        return {"eeg": signals["eeg"]} if missing else signals
+
+    store = written(tmp_path, subjects=("s1", "s2", "s3"), change=drop)
+
+    def part(*numbers: int) -> Part:
+        return Part(subjects=store.subjects, stimuli=tuple(f"v{k}" for k in numbers))
+
+    workload = Workload(
+        shards=tuple(sorted((tmp_path / "shards").glob("*.parquet"))),
+        pps=("gsr",),
+        split=Split(seed=0, train=part(0, 1, 2, 3), validation=part(4, 5), test=part(6, 7)),
+        threshold=5.0,
+        probe=ProbeConfig(),
+        cache=tmp_path / "cache",
+    )
+    fresh().save_pretrained(tmp_path / "best" / "rank-1", metrics={"configuration": "c"})
+    tasks = tasks_on_test_part(tmp_path, workload, CONFIG, seed=0)
+    assert {task.subject for task in tasks if isinstance(task, FinetuneTask)} == {"s1", "s3"}
+    for task in tasks:
+        if isinstance(task, BaselineTask):
+            task.run()
+            found = pd.read_parquet(task.output)
+            assert set(zip(found["subject"], found["stimulus"], strict=True)) == {
+                ("s1", "v7"), ("s3", "v6"), ("s3", "v7"),
+            }, task.method  # fmt: skip

@@ -239,39 +239,3 @@ def test_retrieval_of_a_collapsed_encoder_is_chance() -> None:
 def test_errors_say_what_was_found(call, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         call(torch.randn(3, 4))
-
-
-# ------------------------------------------------------------------------------------------- mask
-
-
-@quick
-@given(shapes, temperatures, seeds)
-def test_nt_xent_drops_the_negatives_that_its_mask_drops(
-    shape: tuple[int, int, int], temperature: float, seed: int
-) -> None:
-    m, _, p = shape
-    a, b = _normal(seed, m, p), _normal(seed + 1, m, p)
-    mask = _normal(seed + 2, m, m) > 0  # Neither symmetric nor kind to the diagonal.
-    total = 0.0
-    for one, other in ((a, b), (b, a)):
-        for i in range(m):
-            parts = [math.exp(_cosine(one[i], other[i]) / temperature)]
-            for j in range(m):
-                if j != i and mask[i, j]:
-                    parts.append(math.exp(_cosine(one[i], other[j]) / temperature))
-                    parts.append(math.exp(_cosine(one[i], one[j]) / temperature))
-            total -= math.log(parts[0] / sum(parts)) / m
-    found = nt_xent(a, b, temperature, mask=mask).item()
-    assert found == pytest.approx(total, rel=1e-9, abs=1e-12)
-
-
-def test_a_mask_of_nothing_leaves_no_loss_and_one_of_everything_changes_none() -> None:
-    a, b = _normal(0, 4, 3), _normal(1, 4, 3)
-    assert nt_xent(a, b, 0.1, mask=torch.zeros(4, 4).bool()).item() == 0
-    assert nt_xent(a, b, 0.1, mask=torch.ones(4, 4).bool()).item() == nt_xent(a, b, 0.1).item()
-
-
-@pytest.mark.parametrize("mask", [torch.ones(3, 2).bool(), torch.ones(3, 3)])
-def test_a_mask_of_another_shape_or_kind_is_refused(mask: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"mask must be \(3, 3\) bool, but got \(3, [23]\) torch"):
-        nt_xent(torch.ones(3, 2), torch.ones(3, 2), 0.1, mask=mask)

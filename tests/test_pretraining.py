@@ -194,6 +194,8 @@ def test_a_state_of_another_configuration_or_a_damaged_one_is_refused(
     other = changed(temperature=0.3)
     with pytest.raises(ValueError, match=CONFIG.uid()):
         Pretraining(other, store, split, seed=0).resume(state)
+    with pytest.raises(ValueError, match="expected a run of seed 1, found 0"):
+        Pretraining(CONFIG, store, split, seed=1).resume(state)
     state.write_bytes(state.read_bytes()[:-500])
     run = Pretraining(CONFIG, store, split, seed=0)
     with pytest.raises(CheckpointError, match=r"state\.pt"):

@@ -15,15 +15,13 @@ from physiosync.pretraining import PretrainingConfig
 from physiosync.probing import ProbeConfig
 from physiosync.progress import StageProgress
 from physiosync.search import (
-    OBJECTIVE,
-    ResumableASHA,
     SearchPlan,
-    StudySearch,
     finished,
     open_study,
     requeue_orphans,
     search,
 )
+from physiosync.searcher import OBJECTIVE, ResumableASHA, StudySearch
 from physiosync.space import first_points, space
 from physiosync.splits import stimulus_split
 from physiosync.tasks import Workload

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -34,6 +35,7 @@ from physiosync.progress import StageProgress, readable
 
 _HOLD = """
 import sys
+import time
 from pathlib import Path
 from physiosync.ledger import Ledger
 
@@ -266,6 +268,21 @@ def test_a_folder_changes_whole_or_not_at_all(tmp_path: Path) -> None:
     assert _names(path) == ["b"], "nothing of the old folder is mixed in"
     assert _names(path.parent) == ["rank-1"]
     assert path.stat().st_mode & 0o777 == 0o755
+
+
+def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "best"
+    files.write_text(folder / "study.json", "whole")
+    for name in (".a.parquet.x1.part", ".b.parquet.x2.part"):
+        (folder / name).write_text("half")
+    (folder / ".rank-1.x3.part").mkdir()
+    (folder / ".rank-1.x3.part" / "weights").write_text("half")
+    long_ago = time.time() - 7200
+    for name in (".a.parquet.x1.part", ".rank-1.x3.part", "study.json"):
+        os.utime(folder / name, (long_ago, long_ago))
+    files.sweep(tmp_path / "results")
+    assert _names(folder) == [".b.parquet.x2.part", "study.json"], "young ones may be in use"
+    files.sweep(tmp_path / "absent")
 
 
 # ---- configurations
@@ -513,7 +530,7 @@ def _users(imports: dict[str, set[str]], library: str) -> set[str]:
 
 def test_only_the_distributed_part_knows_ray() -> None:
     imports = _imports()
-    assert _users(imports, "ray") <= {"search", "jobs", "tuner"}
+    assert _users(imports, "ray") <= {"search", "searcher", "jobs", "tuner"}
     for name in ("pretraining", "finetuning", "probing", "tasks", "baselines", "report"):
         reached = _reach(imports, f"physiosync.{name}")
         assert not {r for r in reached if r == "ray" or r.startswith("ray.")}, name
