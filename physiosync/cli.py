@@ -12,7 +12,7 @@ import tyro
 from physiosync import progress
 from physiosync.errors import PhysioSyncError
 from physiosync.interruption import Interrupted
-from physiosync.options import StudyOptions
+from physiosync.options import Preset, StudyOptions
 
 
 def guarded(run: Callable[[], None]) -> None:
@@ -31,7 +31,14 @@ def guarded(run: Callable[[], None]) -> None:
         sys.exit(1)
 
 
-def prepare(format: Literal["deap"], recordings: Path, shards: Path, /, workers: int = 0) -> None:
+def prepare(
+    format: Literal["deap"],
+    recordings: Path,
+    shards: Path,
+    /,
+    preset: Preset = "small",
+    workers: int = 0,
+) -> None:
     """Read recordings, preprocess them, and write one Parquet shard a subject.
 
     Parameters
@@ -39,10 +46,10 @@ def prepare(format: Literal["deap"], recordings: Path, shards: Path, /, workers:
     format : how the recordings are stored
     recordings : folder they lie in
     shards : folder to write to
+    preset : of the study that will use them
     workers : processes; 0 for one a CPU
     """
     from physiosync.preparation import prepare as write_shards
-    from physiosync.preprocessing import PreprocessingConfig
     from physiosync.recordings.deap import find_deap, read_deap
 
     def say(path: Path, done: int, total: int, skipped: bool) -> None:
@@ -52,7 +59,7 @@ def prepare(format: Literal["deap"], recordings: Path, shards: Path, /, workers:
         find_deap(recordings),
         read_deap,
         shards,
-        PreprocessingConfig(),
+        StudyOptions(preset=preset).preprocessing,
         workers=workers,
         on_subject=say,
     )

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -83,26 +83,37 @@ class Ledger:
         StudyError
             If the folder holds a study of another identity, with the differences.
         """
-        # Through JSON, so that tuples and lists compare as they are stored.
         plain: dict[str, Any] = json.loads(json.dumps(identity))
         content = self.read()
-        if content and content["identity"] != plain:
-            before = content["identity"]
-            changes = [
-                f"  {key}: was {before.get(key)!r}, is {plain.get(key)!r}"
-                for key in sorted(before.keys() | plain.keys())
-                if before.get(key) != plain.get(key)
-            ]
-            raise StudyError(
-                f"{self.folder} holds a study of another configuration:\n"
-                + "\n".join(changes)
-                + "\nGo back to it, or give this one another --name."
-            )
+        before = content.get("identity", plain)
+        self._compare(before, plain, before.keys() | plain.keys())
         content |= {"identity": plain, "options": dict(options), "versions": _versions()}
         content.setdefault("created", _now())
         content.setdefault("git_revision", _revision())
         content.setdefault("test_openings", [])
         self._write(content)
+
+    def check(self, part: Mapping[str, Any]) -> None:
+        """Check what is known of the identity before anything is written; see `bind`."""
+        if before := self.read().get("identity"):
+            self._compare(before, part, part.keys())
+
+    def _compare(
+        self, before: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str]
+    ) -> None:
+        # Through JSON, so that tuples and lists compare as they are stored.
+        plain: dict[str, Any] = json.loads(json.dumps(now))
+        changes = [
+            f"  {key}: was {before.get(key)!r}, is {plain.get(key)!r}"
+            for key in sorted(keys)
+            if before.get(key) != plain.get(key)
+        ]
+        if changes:
+            raise StudyError(
+                f"{self.folder} holds a study of another configuration:\n"
+                + "\n".join(changes)
+                + "\nGo back to it, or give this one another --name."
+            )
 
     def opened_test(self, reason: str) -> int:
         """Count an opening of the test part; returns how many there were."""

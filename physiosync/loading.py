@@ -74,5 +74,11 @@ def complete_trials(
     return trials[(has & (rows["n_times"] >= n_times)).to_numpy()]
 
 
+def of_same_people(table: pd.DataFrame, trials: Ints, train: Ints) -> Ints:
+    """Those of `trials` whose subject has one in `train`; others' signals could not be scaled."""
+    known = table["subject"].loc[trials].isin(table["subject"].loc[train].unique())
+    return trials[known.to_numpy()]
+
+
 def _channels_first(x: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(x).transpose(1, 2)

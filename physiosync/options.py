@@ -16,6 +16,8 @@ from physiosync.pretraining import PretrainingConfig
 from physiosync.probing import ProbeConfig
 from physiosync.tuner import Resources
 
+Preset = Literal["small", "paper"]
+
 
 class StudyOptions(Config):
     """One study. The same command resumes it; a larger --trials adds to it."""
@@ -41,7 +43,7 @@ class StudyOptions(Config):
     """Epochs of a trial that is not stopped early."""
     epoch_seconds: float = Field(default=40_000.0, gt=0)
     """Seconds of signal in an epoch, summed over subjects."""
-    preset: Literal["small", "paper"] = "small"
+    preset: Preset = "small"
     """small: patch tokens, robust scale per subject. paper: the published network and scaling."""
     pps: tuple[str, ...] = ("gsr", "resp", "ppg")
     """Peripheral modalities to pair with the EEG: gsr resp ppg temp eog emg ecg."""

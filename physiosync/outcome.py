@@ -104,8 +104,9 @@ def tasks_on_test_part(
     split = workload.split
     network = PhysioSync.from_pretrained(best[0]).config
     table, modalities = store.trials, ("eeg", *workload.pps)
+    n_times = max(PhysioSync.from_pretrained(path).config.long_times for path in best)
     both = [
-        set(table["subject"].loc[complete_trials(table, trials, modalities, network.long_times)])
+        set(table["subject"].loc[complete_trials(table, trials, modalities, n_times)])
         for trials in (split.trials(table, "train", "validation"), split.trials(table, "test"))
     ]
     subjects = [subject for subject in store.subjects if all(subject in some for some in both)]

@@ -278,7 +278,7 @@ class Pretraining:
     def _step(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         config, lead = self.config, batch.trials.shape
         trials = batch.trials.reshape(-1)
-        starts = np.repeat(batch.starts.reshape(-1), lead[2])
+        starts = batch.starts.reshape(-1)
         n_times = self.model_config.long_times
         windows: dict[Role, Tensor] = {
             "eeg": self.loader.eeg(trials, starts, n_times),

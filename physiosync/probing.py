@@ -35,7 +35,7 @@ OBJECTIVE_TARGETS = ("arousal", "valence")
 class ProbeConfig(Config):
     """Fixed for a study, never searched, so that all trials are scored alike."""
 
-    penalty: float = 0.1
+    penalty: float = 0.001
     """Inverse strength of the L2 penalty (scikit-learn's C), on standardised features."""
     seconds: float = 20.0
     """Stretch of each trial that is scored, in its middle, whatever the window length."""
@@ -105,7 +105,12 @@ def linear_classifier(penalty: float) -> LogisticRegression:
 
 
 def fit_predict(
-    train_x: Floats, train_y: Ints, test_x: Floats, *, n_classes: int, penalty: float
+    train_x: NDArray[np.floating],
+    train_y: Ints,
+    test_x: NDArray[np.floating],
+    *,
+    n_classes: int,
+    penalty: float,
 ) -> NDArray[np.float64]:
     """Class probabilities (n_test, n_classes); the share of each class if only one was trained."""
     out = np.zeros((len(test_x), n_classes))
@@ -158,14 +163,15 @@ def predict_trials(
 ) -> dict[str, NDArray[np.float64]]:
     """Probabilities of every test window, (n_windows, n_classes) a target.
 
-    One probe is fitted over all subjects together.
+    One probe is fitted over all subjects together, on the mean features of whole trials: a trial
+    has one label, and its windows are not independent examples of it.
     """
-    train_x = embed(train.trials, train.starts)
+    trials, train_x = mean_by(embed(train.trials, train.starts), train.trials)
     test_x = embed(test.trials, test.starts)
     out = {}
     for target in targets:
         labels = pd.Series(classes(table, target, threshold), index=table.index)
-        y = labels.loc[train.trials].to_numpy(dtype=np.int64)
+        y = labels.loc[trials].to_numpy(dtype=np.int64)
         out[target] = fit_predict(
             train_x[y >= 0], y[y >= 0], test_x, n_classes=N_CLASSES[target], penalty=penalty
         )

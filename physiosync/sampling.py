@@ -21,7 +21,7 @@ class Batch:
     ----------
     trials : (moments, 2, group_size) trial ids; all of a row are one stimulus, never one subject
         twice
-    starts : (moments, 2) first sample of the long window in each group; the two are equal
+    starts : (moments, 2, group_size) first sample of each long window; those of a row are equal
     pieces : (moments,) which piece of the long window is its short window, from 0
     """
 
@@ -44,8 +44,9 @@ class MomentSampler:
     gap : least distance in samples between the starts of two moments of one stimulus
     moments, group_size : moments a batch; subjects in each of a moment's two groups
     n_pieces : short windows in a long one
-    pairs : "matched", or "shuffled" as a negative control: the second group comes from a draw of
-        its own, so positives share neither stimulus nor time but by chance
+    pairs : "matched", or "shuffled" as a negative control: every person of a row is seen in a
+        random trial at a random time, so not even the members of one group, who are pooled, share
+        stimulus and time but by chance
 
     Raises
     ------
@@ -86,6 +87,9 @@ class MomentSampler:
                 f"{group_size}) and trials of at least {reach} samples, found at most "
                 f"{most_subjects} subjects"
             )
+        self._long_enough = long_enough.index.to_numpy(dtype=np.int64)
+        self._subject_of = long_enough["subject"]
+        self._last_start = long_enough["n_times"] - reach
         self._room = np.asarray(room)
         self._capacity = 1 + self._room // self._distance
         if self._capacity.sum() < moments:
@@ -98,11 +102,21 @@ class MomentSampler:
     def draw(self, rng: np.random.Generator) -> Batch:
         """One batch; the same generator state gives the same batch."""
         trials, starts = self._groups(rng)
-        starts = np.repeat(starts[:, None], 2, axis=1)
+        starts = np.broadcast_to(starts[:, None, None], trials.shape).copy()
         if self._shuffled:
-            other_trials, other_starts = self._groups(rng)
-            trials[:, 1], starts[:, 1] = other_trials[:, 1], other_starts
+            trials, starts = self._scattered(trials, rng)
         return Batch(trials, starts, rng.integers(self.n_pieces, size=self.moments))
+
+    def _scattered(self, trials: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """The same people, each in a trial and at a start of their own."""
+        scattered = np.empty_like(trials)
+        subjects = self._subject_of.loc[trials.ravel()].to_numpy().reshape(trials.shape)
+        for subject in np.unique(subjects):
+            mine = self._long_enough[(self._subject_of == subject).to_numpy()]
+            here = subjects == subject
+            scattered[here] = rng.choice(mine, size=int(here.sum()))
+        last = self._last_start.loc[scattered.ravel()].to_numpy().reshape(trials.shape)
+        return scattered, rng.integers(last + 1)
 
     def _groups(self, rng: np.random.Generator) -> tuple[Ints, Ints]:
         """Trials (moments, 2, group_size) and starts (moments,) in random order."""

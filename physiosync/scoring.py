@@ -8,22 +8,22 @@ from numpy.typing import NDArray
 
 
 def mean_by(
-    probabilities: NDArray[np.floating], groups: NDArray[np.int64]
+    rows: NDArray[np.floating], groups: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Average the rows that belong to one group.
 
     Parameters
     ----------
-    probabilities : (n_windows, n_classes)
+    rows : (n_windows, n) probabilities or features
     groups : (n_windows,) which trial, or which stretch of one, a window belongs to
 
     Returns
     -------
-    The groups in ascending order, and (n_groups, n_classes) mean probabilities.
+    The groups in ascending order, and (n_groups, n) means.
     """
     names, where = np.unique(groups, return_inverse=True)
-    total = np.zeros((len(names), probabilities.shape[1]))
-    np.add.at(total, where, probabilities)
+    total = np.zeros((len(names), rows.shape[1]))
+    np.add.at(total, where, rows)
     return names, total / np.bincount(where)[:, None]
 
 

@@ -22,6 +22,7 @@ from ray import tune
 from physiosync.errors import CheckpointError, StudyError
 from physiosync.interruption import Interruption
 from physiosync.pretraining import Pretraining, PretrainingConfig
+from physiosync.progress import log
 from physiosync.searcher import OBJECTIVE, RememberFolders, ResumableASHA, StudySearch
 from physiosync.space import first_points, to_config
 from physiosync.tasks import Workload, open_pretraining
@@ -87,8 +88,13 @@ def open_study(name: str, storage: str, *, seed: int, trials: int) -> optuna.Stu
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that ended, one way or another."""
-    return study.get_trials(deepcopy=False, states=_FINISHED)
+    """Trials that ended with a value, were stopped early, or diverged.
+
+    Those that an error ended (no memory, a full disk) say nothing of their point: others take
+    their place.
+    """
+    ended = study.get_trials(deepcopy=False, states=_FINISHED)
+    return [trial for trial in ended if trial.user_attrs.get("failure") != "error"]
 
 
 def best_value(study: optuna.Study) -> float | None:
@@ -127,6 +133,8 @@ def search(
     ------
     Interrupted
         After a clean stop; unfinished trials wait in the queue for the next run.
+    StudyError
+        If every trial of this run failed, with the first one's error.
     """
     requeue_orphans(study)
     past = finished(study)
@@ -176,9 +184,17 @@ def search(
     )
     with interruption.deferred():
         try:
-            tuner.fit()
+            grid = tuner.fit()
         finally:
             requeue_orphans(study)
+    errors = [str(result.error) for result in grid if result.error]
+    if errors and len(finished(study)) == len(past):
+        raise StudyError(
+            f"search: no trial of this run ended, {len(errors)} failed; the first error was: "
+            f"{errors[0]}"
+        )
+    if errors:
+        log.info("  %d trials failed; the first error was: %s", len(errors), errors[0])
 
 
 def _trial(config: dict[str, Any]) -> None:

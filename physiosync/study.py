@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -50,9 +51,10 @@ class Study:
         synthetic: bool = False,
     ) -> None:
         self.options, self._find, self._read = options, find, read
-        self.synthetic = synthetic
         self.folder = options.folder
         self.ledger = Ledger(self.folder)
+        # A stage that is run alone, on shards, can't see what the recordings were.
+        self.synthetic = synthetic or bool(self.ledger.read().get("identity", {}).get("synthetic"))
         self.interruption = Interruption()
 
     def run(self) -> None:
@@ -95,6 +97,7 @@ class Study:
     def prepare(self) -> None:
         """Recordings -> one Parquet shard a subject; then check that a study is possible."""
         o, sources = self.options, self._sources()
+        self.ledger.check(self._identity())  # before any shard is replaced
         log.info("prepare: %d recordings in %s -> %s", len(sources), o.recordings, o.shards_folder)
 
         def say(path: Path, done: int, total: int, skipped: bool) -> None:
@@ -114,7 +117,7 @@ class Study:
     def check(self) -> None:
         """Everything that can be wrong with data or options, before any compute is spent."""
         self.ledger.bind(
-            self.options.identity() | {"data": self.store.identity},
+            self._identity() | {"data": self.store.identity},
             self.options.model_dump(mode="json"),
         )
         split = self.split
@@ -124,7 +127,14 @@ class Study:
         moment_sampler(
             self.options.pretraining, table.loc[split.trials(table, "train")], self.store.sfreq
         )
-        for fold in stimulus_folds(split, seed=self.options.seed):
+        folds = stimulus_folds(split, seed=self.options.seed)
+        if len(folds) <= self.options.finalist_folds:
+            raise StudyError(
+                f"expected enough training stimuli for {self.options.finalist_folds} finalist "
+                f"folds of {len(split.validation.stimuli)} stimuli, found room for "
+                f"{len(folds) - 1}; a smaller --validation-share or --finalist-folds makes room"
+            )
+        for fold in folds:
             Probe(
                 self.options.probe,
                 table,
@@ -175,6 +185,7 @@ class Study:
     def promote(self) -> None:
         """Rank the finalists by the one-standard-error rule; the first go to best/."""
         tasks = self._finalist_tasks()
+        _need([task.output for task in tasks], "finalists")
         scores = outcome.finalist_scores(tasks, default=self.options.pretraining)
         costs = {
             task.config.uid(): promotion.signal_per_step(task.config)
@@ -204,6 +215,8 @@ class Study:
 
     def report(self) -> None:
         """Tables and figures, from what lies in the folder."""
+        _need([task.output for task in self._finalist_tasks()], "finalists")
+        _need([self.folder / "predictions.parquet"], "finetune")
         text = outcome.report(
             self.folder,
             database=self.database,
@@ -216,11 +229,33 @@ class Study:
 
     # ---- what the stages share
 
+    def _identity(self) -> dict[str, Any]:
+        """All that changes results, as far as it is known without the data."""
+        o = self.options
+        return o.identity() | {
+            "synthetic": self.synthetic,
+            # What the code fixes changes results as well as what the user asked for.
+            "fixed": {
+                "pretraining": o.pretraining.uid(),
+                "preprocessing": o.preprocessing.uid(),
+                "probe": o.probe.uid(),
+                "finetuning": o.finetuning.uid(),
+            },
+        }
+
     def _sources(self) -> list[Path]:
         o = self.options
         if o.recordings is None:
             raise StudyError("expected --recordings DIR, found none")
-        return [path for path in self._find(o.recordings) if path.stem.lower() not in o.exclude]
+        return self._not_excluded(self._find(o.recordings))
+
+    def _not_excluded(self, paths: Sequence[Path]) -> list[Path]:
+        excluded = {name.lower() for name in self.options.exclude}
+        if strangers := excluded - {path.stem.lower() for path in paths}:
+            raise StudyError(
+                f"--exclude: expected subjects of this study, found {', '.join(sorted(strangers))}"
+            )
+        return [path for path in paths if path.stem.lower() not in excluded]
 
     @cached_property
     def store(self) -> WindowStore:
@@ -231,8 +266,9 @@ class Study:
     @cached_property
     def _shards(self) -> tuple[Path, ...]:
         o = self.options
+        excluded = {name.lower() for name in o.exclude}
         found = find_shards(o.shards_folder)
-        return tuple(path.resolve() for path in found if path.stem.lower() not in o.exclude)
+        return tuple(path.resolve() for path in found if path.stem.lower() not in excluded)
 
     @cached_property
     def split(self) -> Split:
@@ -305,4 +341,14 @@ class Study:
             resources=self.options.resources,
             watcher=StageProgress(stage, total=len(tasks), done=len(tasks) - missing),
             interruption=self.interruption,
+        )
+
+
+def _need(paths: Sequence[Path], stage: str) -> None:
+    """See that an earlier stage is done."""
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise StudyError(
+            f"expected the stage {stage!r} to be done, found {len(missing)} of {len(paths)} of its "
+            f"results missing ({missing[0].name}); run it first"
         )

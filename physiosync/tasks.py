@@ -13,13 +13,16 @@ from physiosync.config import Config
 from physiosync.files import atomic_path
 from physiosync.finetuning import FinetuningConfig, finetune
 from physiosync.labels import TARGETS
-from physiosync.loading import complete_trials
+from physiosync.loading import complete_trials, of_same_people
 from physiosync.model import ModelConfig, PhysioSync
 from physiosync.pretraining import EpochReport, Pretraining, PretrainingConfig
 from physiosync.probing import Probe, ProbeConfig
 from physiosync.splits import Split
-from physiosync.training import seed_everything
+from physiosync.training import DivergedError, seed_everything
 from physiosync.windows import WindowStore
+
+#: Of the chance-corrected balanced accuracy: every trial wrong, with two classes.
+WORST_SCORE = -1.0
 
 
 class Workload(Config):
@@ -57,6 +60,7 @@ def open_pretraining(
         complete_trials(store.trials, trials, ("eeg", *config.pps), n_times)
         for trials in (train, validation)
     )
+    validation = of_same_people(store.trials, validation, train)
     probe = Probe(workload.probe, open_part.trials, train, validation, workload.threshold)
     return Pretraining(config, open_part, split, seed, evaluate=probe)
 
@@ -79,15 +83,24 @@ class FinalistTask(Config):
         def keep(report: EpochReport) -> None:
             curve.append({"epoch": report.epoch, **report.losses, **report.scores})
 
-        model = run.run(keep)
-        best = curve[run.best_epoch - 1]
+        diverged = False
+        try:
+            run.run(keep)
+        except DivergedError:
+            # The same seed would diverge again: the configuration ranks last, the study goes on.
+            diverged = True
+        best = curve[run.best_epoch - 1] if run.best_epoch else {"score": WORST_SCORE}
+        if diverged:
+            best["score"] = WORST_SCORE
         metrics = {
             "configuration": self.config.uid(),
             "fold": self.fold,
             "seed": self.seed,
             "best_epoch": run.best_epoch,
+            "diverged": diverged,
             **{f"validation_{name}": value for name, value in best.items() if name != "epoch"},
         }
+        model = run.best() if run.best_epoch else PhysioSync(run.model_config)
         model.save_pretrained(self.output, metrics=metrics)
 
 
@@ -160,6 +173,7 @@ class BaselineTask(Config):
                 split.trials(store.trials, "test"),
             )
         )
+        test = of_same_people(store.trials, test, train)
         if self.method == "majority":
             rows = majority(store.trials, train=train, test=test, threshold=threshold)
         elif self.method == "band_power":

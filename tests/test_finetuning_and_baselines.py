@@ -438,9 +438,10 @@ def test_frozen_probe_by_hand(three: WindowStore) -> None:
                 rows.append(model.embed(*windows)[0].numpy())
         return np.stack(rows)
 
-    y = truth_of(three, "valence").loc[np.repeat(TRAIN_3, 4)]
+    y = truth_of(three, "valence").loc[TRAIN_3]
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
-    expected = probe.fit(embedded(TRAIN_3), y).predict_proba(embedded(TEST_3))
+    whole_trials = np.stack([four.mean(axis=0) for four in np.split(embedded(TRAIN_3), len(y))])
+    expected = probe.fit(whole_trials, y).predict_proba(embedded(TEST_3))
     np.testing.assert_array_equal(found["trial"], np.repeat(TEST_3, 4))
     np.testing.assert_allclose(found["start_seconds"] * SFREQ, starts * 6)
     np.testing.assert_allclose(found[["p0", "p1"]], expected, atol=1e-3)

@@ -1,5 +1,6 @@
 """The search against a real Ray and a real database."""
 
+import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from optuna.trial import TrialState
 from physiosync.encoders import EncoderConfig
 from physiosync.errors import StudyError
 from physiosync.interruption import Interruption
+from physiosync.model import PhysioSync
 from physiosync.pretraining import PretrainingConfig
 from physiosync.probing import ProbeConfig
 from physiosync.progress import StageProgress
@@ -24,7 +26,7 @@ from physiosync.search import (
 from physiosync.searcher import OBJECTIVE, ResumableASHA, StudySearch
 from physiosync.space import first_points, space
 from physiosync.splits import stimulus_split
-from physiosync.tasks import Workload
+from physiosync.tasks import FinalistTask, Workload
 from physiosync.tuner import Resources
 from physiosync.windows import WindowStore
 from tests.conftest import write_made_up
@@ -194,3 +196,31 @@ def test_a_search_with_a_diverging_trial_and_more_trials_later(
         else:
             assert trial.value == trial.intermediate_values[epochs[-1]]
     assert any(t.state == TrialState.COMPLETE for t in trials)
+
+
+@pytest.mark.usefixtures("ray_running")
+def test_a_search_whose_trials_all_fail_says_why_and_counts_none_of_them(
+    tmp_path: Path, workload: Workload
+) -> None:
+    study = _study(tmp_path)
+    lost = workload.model_copy(update={"shards": (tmp_path / "gone.parquet",)})
+    with pytest.raises(StudyError, match=r"(?s)no trial of this run ended.*gone\.parquet"):
+        _run(study, lost, tmp_path, trials=1)
+    assert not finished(study), "what the disk did says nothing of a configuration"
+
+
+def test_a_finalist_that_diverges_ranks_last_and_stops_nothing(
+    tmp_path: Path, workload: Workload
+) -> None:
+    FinalistTask(
+        workload=workload,
+        config=BASE.model_copy(update={"learning_rate": 1e30}),
+        split=workload.split,
+        fold=1,
+        seed=0,
+        output=tmp_path / "run",
+    ).run()
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["diverged"] is True
+    assert metrics["validation_score"] == -1
+    PhysioSync.from_pretrained(tmp_path / "run")

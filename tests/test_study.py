@@ -14,6 +14,8 @@ from optuna.trial import TrialState
 
 from physiosync.errors import PhysioSyncError, RecordingError, StudyError
 from physiosync.model import PhysioSync
+from physiosync.recordings.deap import find_deap, read_deap
+from physiosync.study import Study
 from tests import small_study
 
 
@@ -146,3 +148,53 @@ def test_a_folder_of_another_configuration(tmp_path: Path) -> None:
     more = small_study.study(small_study.options(tmp_path, trials=9, cpus_per_trial=2.0))
     with more.session():
         more.prepare()  # more trials on other hardware are the same study
+
+
+def test_a_refused_configuration_leaves_the_shards_alone(tmp_path: Path) -> None:
+    small_study.write_recordings(tmp_path / "recordings")
+    first = small_study.study(small_study.options(tmp_path))
+    with first.session():
+        first.prepare()
+    before = {path: path.read_bytes() for path in (tmp_path / "shards").glob("*.parquet")}
+    with pytest.raises(StudyError, match="preset: was 'small', is 'paper'"):
+        small_study.study(small_study.options(tmp_path, preset="paper")).run()
+    assert before == {path: path.read_bytes() for path in (tmp_path / "shards").glob("*.parquet")}
+
+
+def test_excluding_nobody_is_refused_and_case_does_not_matter(tmp_path: Path) -> None:
+    small_study.write_recordings(tmp_path / "recordings", 5)
+    with pytest.raises(StudyError, match="--exclude: expected subjects of this study, found s77"):
+        small_study.study(small_study.options(tmp_path, exclude=("S01", "s77"))).run()
+    study = small_study.study(small_study.options(tmp_path, exclude=("S01",)))
+    with study.session():
+        study.prepare()
+    assert list(study.store.subjects) == ["s02", "s03", "s04", "s05"]
+
+
+def test_too_few_stimuli_for_the_finalists_folds(tmp_path: Path) -> None:
+    small_study.write_recordings(tmp_path / "recordings")
+    with pytest.raises(StudyError, match="for 2 finalist folds of 5 stimuli, found room for 1"):
+        small_study.study(
+            small_study.options(tmp_path, validation_share=0.4, finalist_folds=2)
+        ).run()
+
+
+@pytest.mark.parametrize(("stage", "needed"), [("promote", "finalists"), ("report", "finalists")])
+def test_a_stage_alone_says_which_must_come_first(tmp_path: Path, stage: str, needed: str) -> None:
+    small_study.write_recordings(tmp_path / "recordings")
+    study = small_study.study(small_study.options(tmp_path))
+    with study.session():
+        study.prepare()
+    with pytest.raises(StudyError, match=f"expected the stage '{needed}' to be done"):
+        small_study.study(small_study.options(tmp_path)).run_stage(stage)
+
+
+def test_a_stage_alone_knows_that_the_cohort_is_synthetic(tmp_path: Path) -> None:
+    small_study.write_recordings(tmp_path / "recordings")
+    study = small_study.study(small_study.options(tmp_path))
+    with study.session():
+        study.prepare()
+    alone = Study(small_study.options(tmp_path), find=find_deap, read=read_deap)
+    with alone.session():
+        alone.check()
+    assert alone.synthetic

@@ -72,7 +72,7 @@ def record_eeg(
     eeg += _background(config, rest)
     # Impedances change: each channel's gain drifts over the session, in presentation order.
     order = rng.permutation(config.n_stimuli) / config.n_stimuli
-    eeg *= np.exp(np.outer(order, 0.15 * rng.standard_normal(32))).astype(np.float32)[..., None]
+    eeg *= np.exp(np.outer(order, 0.08 * rng.standard_normal(32))).astype(np.float32)[..., None]
     eeg *= log_normal(rng, 0.2, 1)
     return np.asarray(eeg - eeg.mean(axis=1, keepdims=True), dtype=np.float32)
 
@@ -82,13 +82,15 @@ def _ringing(config: CohortConfig, drives: Array, hertz: Sequence[float], lag: f
 
     A drive of unit variance gives unit variance: a damped oscillation answers each impulse.
     """
-    t = np.arange(0, 1, 1 / SFREQ)
-    waves = []
-    for k, hz in enumerate(hertz):
-        kernel = np.sin(2 * np.pi * hz * t) * np.exp(-t / 0.15)
-        kernel /= np.sqrt((kernel**2).sum())
-        waves.append(convolve(config, drives[:, k], kernel, lag))
+    waves = [convolve(config, drives[:, k], _response(hz), lag) for k, hz in enumerate(hertz)]
     return np.stack(waves, axis=1)
+
+
+def _response(hz: float) -> Float:
+    """What one impulse evokes; of unit energy."""
+    t = np.arange(0, 1, 1 / SFREQ)
+    kernel = np.sin(2 * np.pi * hz * t) * np.exp(-t / 0.15)
+    return np.asarray(kernel / np.sqrt((kernel**2).sum()))
 
 
 def _artefacts(
@@ -131,14 +133,14 @@ def _rhythms(
 
 
 def _background(config: CohortConfig, rng: np.random.Generator) -> Array:
-    """1/f noise (n_stimuli, 32, n_times) that is alike in neighbouring electrodes."""
+    """1/f noise (n_stimuli, 32, n_times), a little alike in neighbouring electrodes."""
     size = padded_size(config)
     f = np.maximum(fft.rfftfreq(size, 1 / SFREQ), 0.5)
     shape = (config.n_stimuli, 32, config.n_times)
     noise = coloured(rng, shape, _band(size) * f**-0.6, size)
     xyz = _positions()
-    covariance = np.exp((xyz @ xyz.T - 1) / 0.5) + 0.1 * np.eye(32)
-    mixing = config.background_uv * np.linalg.cholesky(covariance) / np.sqrt(1.1)
+    covariance = np.exp((xyz @ xyz.T - 1) / 0.12) + 0.3 * np.eye(32)
+    mixing = config.background_uv * np.linalg.cholesky(covariance) / np.sqrt(1.3)
     return np.asarray(mixing.astype(np.float32) @ noise)
 
 
@@ -177,5 +179,5 @@ def _topographies(pairs: tuple[tuple[str, str], ...], rng: np.random.Generator) 
         centre /= np.linalg.norm(centre)
         return np.asarray(np.exp((xyz @ centre - 1) / width**2))
 
-    fields = np.stack([bump(a, 0.45) - 0.5 * bump(b, 0.6) for a, b in pairs], axis=1)
+    fields = np.stack([bump(a, 0.5) - 0.5 * bump(b, 0.67) for a, b in pairs], axis=1)
     return np.asarray(fields - fields.mean(axis=0), dtype=np.float32)

@@ -102,7 +102,7 @@ def _respiration(
     """A belt's reading: faster with arousal, and a deeper breath after arousing events."""
     delay = 1.0 + 2.0 * rng.random()
     rate = 0.25 * np.exp(0.12 * rng.standard_normal() + 0.12 * _noise(config, rng, 2.0, 0.05))
-    rate = rate * np.exp(0.04 * config.snr * convolve(config, arousal, _low_pass(2.0), delay))
+    rate = rate * np.exp(0.02 * config.snr * convolve(config, arousal, _low_pass(2.0), delay))
     phase = 2 * np.pi * (np.cumsum(rate, axis=1) / SFREQ + rng.random((config.n_stimuli, 1)))
     deeper = convolve(config, config.snr * arousing, _low_pass(2.0) * 60, delay)
     depth = 100 * (1 + 0.12 * deeper) * np.exp(0.2 * _noise(config, rng, 2.0, 0.05))
@@ -119,11 +119,13 @@ def _pulse(
     slower = convolve(config, config.snr * unpleasant, dip, delay)
     narrower = convolve(config, config.snr * arousing, dip, delay + 0.5)
     beat = (1.15 * np.exp(0.1 * rng.standard_normal())) * np.exp(
-        0.04 * _noise(config, rng, 1.0, 0.05) - 0.03 * slower
+        0.04 * _noise(config, rng, 1.0, 0.05) - 0.02 * slower
     )
     phase = 2 * np.pi * (np.cumsum(beat, axis=1) / SFREQ + rng.random((config.n_stimuli, 1)))
     wave = np.cos(phase) + 0.4 * np.cos(2 * phase - 0.8) + 0.1 * np.cos(3 * phase - 1.6)
-    width = np.exp(-0.05 * narrower + 0.15 * _noise(config, rng, 1.5, 0.05))
+    # Vessels are wider or narrower in one trial than in another for reasons of their own.
+    tone = 0.2 * rng.standard_normal((config.n_stimuli, 1))
+    width = np.exp(tone - 0.03 * narrower + 0.15 * _noise(config, rng, 1.5, 0.05))
     drift = 0.3 * _noise(config, rng, 2.0, 0.1)
     return np.asarray(100 * (width * wave + drift), dtype=np.float32)
 

@@ -61,9 +61,9 @@ class CohortConfig(Config):
     """Clip means lie around +-this on both axes, as DEAP's clips came from four quadrants."""
     clip_sd: float = 0.35
     """Standard deviation of clip means around that."""
-    course_seconds: float = 6.0
+    course_seconds: float = 4.0
     """Correlation time of affect within a clip."""
-    course_sd: float = 0.5
+    course_sd: float = 0.8
     """Standard deviation of affect within a clip."""
     rating_slope: float = 1.8
     """Rating = 5 + scale * (slope * clip affect + noise) + bias."""
@@ -79,15 +79,15 @@ class CohortConfig(Config):
     """Slope on momentary affect of the log odds that the pair's first source responds."""
     burst_seconds: float = 0.7
     """Correlation time of the bursts in which evoked sources respond."""
-    burst_depth: float = 0.8
+    burst_depth: float = 0.6
     """Standard deviation of the logarithm of those bursts."""
-    envelope_slope: float = 0.8
+    envelope_slope: float = 0.5
     """How the logarithm of a relevant source's amplitude follows affect, in one direction for one
     source of a pair and in the other for the other."""
-    relevant_uv: float = 4.0
+    relevant_uv: float = 2.5
     """Root mean square of a relevant source at the electrode nearest to it, in neutral affect and
     without bursts."""
-    nuisance_uv: float = 2.2
+    nuisance_uv: float = 1.5
     """The same of a nuisance source."""
     blink_uv: float = 25.0
     """Peak of a blink at the frontal pole, before the 4-45 Hz filter."""
@@ -97,13 +97,13 @@ class CohortConfig(Config):
     """Root mean square of the 1/f background."""
     rhythm_uv: float = 3.0
     """Root mean square of one rhythm at the electrode nearest to it."""
-    induced: float = 0.3
+    induced: float = 0.1
     """Multiple of the effect of affect on the rhythms' log amplitude (about 0.1 each)."""
     personal: float = 0.1
     """Effect on the rhythms' log amplitude of what one subject feels unlike the others."""
     eeg_lag: float = 0.15
     """Mean delay of the EEG, in seconds."""
-    eeg_lag_sd: float = 0.035
+    eeg_lag_sd: float = 0.04
     """Standard deviation of that delay between subjects."""
 
     @property

@@ -1,0 +1,103 @@
+"""Negative controls: what pretraining is worth has to vanish with what it claims to live on.
+
+On a small synthetic cohort; `make table` prints the same comparison at length.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from physiosync.labels import N_CLASSES, classes
+from physiosync.loading import Loader
+from physiosync.model import PhysioSync
+from physiosync.preparation import prepare
+from physiosync.preprocessing import PreprocessingConfig
+from physiosync.pretraining import Pretraining, PretrainingConfig
+from physiosync.probing import OBJECTIVE_TARGETS, covering_windows, embedding, fit_predict
+from physiosync.recordings.deap import find_deap, read_deap
+from physiosync.recordings.synthetic import CohortConfig, write_cohort
+from physiosync.scoring import balanced_accuracy, mean_by
+from physiosync.splits import stimulus_split
+from physiosync.training import seed_everything
+from physiosync.windows import WindowStore
+
+COHORT = CohortConfig(n_subjects=6, n_stimuli=60, seconds=30.0, seed=5)
+CONFIG = PretrainingConfig(epochs=1, epoch_seconds=45_000)
+
+
+def _store(cohort: CohortConfig, folder: Path) -> WindowStore:
+    write_cohort(cohort, folder / "recordings")
+    read = partial(read_deap, shape=(cohort.n_stimuli, 40, cohort.n_times))
+    sources = find_deap(folder / "recordings")
+    prepare(sources, read, folder / "shards", PreprocessingConfig(), workers=2)
+    return WindowStore.open(folder / "shards", ("eeg", *CONFIG.pps), folder / "cache")
+
+
+def _gains(store: WindowStore) -> dict[str, float]:
+    """By how much a frozen probe does better after pretraining, with true and permuted labels."""
+    split = stimulus_split(store.trials, validation=0.1, test=0.4, seed=0)
+    known = split.trials(store.trials, "train", "validation")
+    test = split.trials(store.trials, "test")
+    run = Pretraining(CONFIG, store.restrict(known), split, seed=0)
+    pretrained = run.run()
+    seed_everything(0)
+    untrained = PhysioSync(pretrained.config).eval()
+    loader = Loader(store, run.loader.scaling, run.loader.lags)
+    n_times = pretrained.config.long_times
+    windows = [
+        covering_windows(store.trials, trials, n_times=n_times, sfreq=store.sfreq, seconds=None)
+        for trials in (known, test)
+    ]
+    features = {
+        name: [embedding(model, loader)(part.trials, part.starts) for part in windows]
+        for name, model in (("pretrained", pretrained), ("untrained", untrained))
+    }
+
+    def score(name: str, table: pd.DataFrame) -> float:
+        scores = []
+        for target in OBJECTIVE_TARGETS:
+            y = pd.Series(classes(table, target, 5.0), index=table.index)
+            p = fit_predict(
+                features[name][0],
+                y.loc[windows[0].trials].to_numpy(),
+                features[name][1],
+                n_classes=N_CLASSES[target],
+                penalty=0.1,
+            )
+            trials, mean = mean_by(p, windows[1].trials)
+            scores.append(balanced_accuracy(y.loc[trials].to_numpy(), mean.argmax(axis=1)))
+        return float(np.mean(scores))
+
+    def gain(table: pd.DataFrame) -> float:
+        return score("pretrained", table) - score("untrained", table)
+
+    shuffles = []
+    for seed in range(5):
+        rng, table = np.random.default_rng(seed), store.trials
+        for mine in table.groupby("subject").groups.values():
+            ratings = list(OBJECTIVE_TARGETS)
+            table.loc[mine, ratings] = table.loc[rng.permutation(mine), ratings].to_numpy()
+        shuffles.append(gain(table))
+    return {"true": gain(store.trials), "permuted": float(np.mean(shuffles))}
+
+
+@pytest.fixture(scope="module")
+def synchronous(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    return _gains(_store(COHORT, tmp_path_factory.mktemp("synchronous")))
+
+
+def test_pretraining_helps_and_with_permuted_labels_it_does_not(
+    synchronous: dict[str, float],
+) -> None:
+    assert synchronous["true"] > 0.08
+    assert abs(synchronous["permuted"]) < 0.04
+
+
+def test_without_synchrony_the_gain_is_gone(synchronous: dict[str, float], tmp_path: Path) -> None:
+    alone = COHORT.model_copy(update={"synchrony": 0.0})
+    assert _gains(_store(alone, tmp_path))["true"] < 0.5 * synchronous["true"]
