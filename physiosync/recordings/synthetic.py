@@ -22,7 +22,7 @@ a linear classifier at 0.55-0.65 balanced accuracy on new clips; an oracle at 0.
 encoder which learns what people share makes clip affect linearly readable on new clips. They were
 chosen by trying some forty variants with pretraining runs of a minute on seeds 0 to 3, before any
 search or study ran, and frozen then; so the cohort is not independent of the method, and its scores
-prove machinery, not merit. The second aim is missed: band power reads affect at about 0.75, for a
+prove machinery, not merit. The second aim is missed: band power reads affect at 0.78, for a
 source's power is where affect shows. Variants that hid affect from it (in which of two sources
 responds, in the polarity of responses, in how bursty sources are, or behind strong sources of each
 person's own) hid it from a minute's contrastive training as well.
