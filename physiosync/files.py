@@ -64,9 +64,9 @@ def sweep(folder: Path, *, older_than_seconds: float = 3600.0) -> None:
     Younger leftovers stay: another process may still be writing them.
     """
     latest = time.time() - older_than_seconds
-    for path in [*folder.rglob(".*.part"), *folder.rglob(".*.old")]:
+    for path in list(folder.rglob(".*")):
         with suppress(FileNotFoundError):
-            if path.stat().st_mtime < latest:
+            if path.suffix in (".part", ".old") and path.stat().st_mtime < latest:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -137,11 +137,12 @@ def finetune(
         target: pd.Series(classes(table, target, threshold), index=table.index)
         for target in targets
     }
-    net = Classifier(model, targets).to(pick_device(device))
+    on = pick_device(device)
+    net = Classifier(model, targets).to(on)
     run = _Run(config, net, loader, labels, np.random.default_rng(seed))
     run.train_heads(everyone)
     encoder_rate = config.encoder_learning_rate if pretrained else config.learning_rate
-    run.train_all(train, encoder_rate, torch.Generator(pick_device(device)).manual_seed(seed))
+    run.train_all(train, encoder_rate, torch.Generator(on).manual_seed(seed))
     windows = covering_windows(table, test, n_times=n_times, sfreq=sfreq, seconds=None)
     probabilities = _predict(net, loader, windows)
     return pd.concat(

@@ -83,7 +83,7 @@ class Ledger:
         StudyError
             If the folder holds a study of another identity, with the differences.
         """
-        plain: dict[str, Any] = json.loads(json.dumps(identity))
+        plain = _as_stored(identity)
         content = self.read()
         before = content.get("identity", plain)
         self._compare(before, plain, before.keys() | plain.keys())
@@ -96,17 +96,15 @@ class Ledger:
     def check(self, part: Mapping[str, Any]) -> None:
         """Check what is known of the identity before anything is written; see `bind`."""
         if before := self.read().get("identity"):
-            self._compare(before, part, part.keys())
+            self._compare(before, _as_stored(part), part.keys())
 
     def _compare(
         self, before: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str]
     ) -> None:
-        # Through JSON, so that tuples and lists compare as they are stored.
-        plain: dict[str, Any] = json.loads(json.dumps(now))
         changes = [
-            f"  {key}: was {before.get(key)!r}, is {plain.get(key)!r}"
+            f"  {key}: was {before.get(key)!r}, is {now.get(key)!r}"
             for key in sorted(keys)
-            if before.get(key) != plain.get(key)
+            if before.get(key) != now.get(key)
         ]
         if changes:
             raise StudyError(
@@ -124,6 +122,12 @@ class Ledger:
 
     def _write(self, content: Mapping[str, Any]) -> None:
         write_text(self._path, json.dumps(content, indent=1, default=str))
+
+
+def _as_stored(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Through JSON, so that tuples and lists compare as they are stored."""
+    stored: dict[str, Any] = json.loads(json.dumps(identity))
+    return stored
 
 
 def _now() -> str:

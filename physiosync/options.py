@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from physiosync.augmentation import AugmentationConfig
 from physiosync.config import Config
@@ -79,6 +79,11 @@ class StudyOptions(Config):
     """Folder of the memory-mapped windows; default ~/.cache/physiosync/windows."""
     dry_run: bool = False
     """Say what would run and what it would cost, then stop."""
+
+    @field_validator("exclude")
+    @classmethod
+    def _lower_case(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name.lower() for name in names)
 
     @property
     def folder(self) -> Path:

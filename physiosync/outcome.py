@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,13 @@ from physiosync import report as reporting
 from physiosync.errors import StudyError
 from physiosync.files import atomic_path
 from physiosync.finetuning import FinetuningConfig
-from physiosync.labels import TARGETS, classes
 from physiosync.ledger import Ledger
-from physiosync.loading import complete_trials
 from physiosync.model import PhysioSync
 from physiosync.predictions import scores_of
 from physiosync.pretraining import PretrainingConfig
-from physiosync.splits import Split
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
 
 TestTask = FinetuneTask | BaselineTask
-
-
-def one_sided(table: pd.DataFrame, split: Split, threshold: float) -> Iterator[tuple[str, str]]:
-    """(subject, target) pairs whose training trials show one class only."""
-    rows = table.loc[split.trials(table, "train", "validation")]
-    for target in TARGETS:
-        for subject, mine in rows.groupby("subject"):
-            if len(np.unique(classes(mine, target, threshold))) < 2:
-                yield str(subject), target
 
 
 def finalist_scores(tasks: Sequence[FinalistTask], *, default: PretrainingConfig) -> pd.DataFrame:
@@ -100,16 +88,12 @@ def tasks_on_test_part(
     best = sorted((folder / "best").glob("rank-*"), key=lambda p: int(p.name[5:]))
     if not best:
         raise StudyError(f"{folder / 'best'}: expected promoted encoders, found none")
+    networks = [PhysioSync.from_pretrained(path).config for path in best]
+    network = networks[0]
     store = workload.store()
-    split = workload.split
-    network = PhysioSync.from_pretrained(best[0]).config
-    table, modalities = store.trials, ("eeg", *workload.pps)
-    n_times = max(PhysioSync.from_pretrained(path).config.long_times for path in best)
-    both = [
-        set(table["subject"].loc[complete_trials(table, trials, modalities, n_times)])
-        for trials in (split.trials(table, "train", "validation"), split.trials(table, "test"))
-    ]
-    subjects = [subject for subject in store.subjects if all(subject in some for some in both)]
+    _, test = workload.final_trials(max(network.long_times for network in networks))
+    tested = set(store.trials["subject"].loc[test])
+    subjects = [subject for subject in store.subjects if subject in tested]
     tasks: list[TestTask] = []
     out = folder / "finetune"
 

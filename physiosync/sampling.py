@@ -87,7 +87,6 @@ class MomentSampler:
                 f"{group_size}) and trials of at least {reach} samples, found at most "
                 f"{most_subjects} subjects"
             )
-        self._long_enough = long_enough.index.to_numpy(dtype=np.int64)
         self._subject_of = long_enough["subject"]
         self._last_start = long_enough["n_times"] - reach
         self._room = np.asarray(room)
@@ -112,7 +111,7 @@ class MomentSampler:
         scattered = np.empty_like(trials)
         subjects = self._subject_of.loc[trials.ravel()].to_numpy().reshape(trials.shape)
         for subject in np.unique(subjects):
-            mine = self._long_enough[(self._subject_of == subject).to_numpy()]
+            mine = self._subject_of.index[self._subject_of == subject].to_numpy()
             here = subjects == subject
             scattered[here] = rng.choice(mine, size=int(here.sum()))
         last = self._last_start.loc[scattered.ravel()].to_numpy().reshape(trials.shape)

@@ -12,6 +12,7 @@ import optuna
 
 from physiosync import outcome, promotion
 from physiosync.errors import StudyError
+from physiosync.feasibility import check_feasible
 from physiosync.files import sweep
 from physiosync.forecast import forecast
 from physiosync.interruption import Interruption
@@ -19,8 +20,6 @@ from physiosync.jobs import Task, run_jobs
 from physiosync.ledger import Ledger
 from physiosync.options import StudyOptions
 from physiosync.preparation import prepare
-from physiosync.pretraining import moment_sampler
-from physiosync.probing import Probe
 from physiosync.progress import StageProgress, log, log_to
 from physiosync.recordings.base import Recording
 from physiosync.search import SearchPlan, best_value, finished, open_study, search
@@ -124,26 +123,8 @@ class Study:
         table = self.store.trials
         for sentence in self.store.left_out:
             log.info("  left out: %s", sentence)
-        moment_sampler(
-            self.options.pretraining, table.loc[split.trials(table, "train")], self.store.sfreq
-        )
-        folds = stimulus_folds(split, seed=self.options.seed)
-        if len(folds) <= self.options.finalist_folds:
-            raise StudyError(
-                f"expected enough training stimuli for {self.options.finalist_folds} finalist "
-                f"folds of {len(split.validation.stimuli)} stimuli, found room for "
-                f"{len(folds) - 1}; a smaller --validation-share or --finalist-folds makes room"
-            )
-        for fold in folds:
-            Probe(
-                self.options.probe,
-                table,
-                fold.trials(table, "train"),
-                fold.trials(table, "validation"),
-                self.options.threshold,
-            )
-        for subject, target in outcome.one_sided(table, split, self.options.threshold):
-            log.info("  note: %s shows one class of %s in training", subject, target)
+        for note in check_feasible(self.options, table, self.store.sfreq, split):
+            log.info("  note: %s", note)
 
     def search(self) -> None:
         """Pretraining trials: Optuna suggests, Ray Tune runs, ASHA stops."""
@@ -247,15 +228,12 @@ class Study:
         o = self.options
         if o.recordings is None:
             raise StudyError("expected --recordings DIR, found none")
-        return self._not_excluded(self._find(o.recordings))
-
-    def _not_excluded(self, paths: Sequence[Path]) -> list[Path]:
-        excluded = {name.lower() for name in self.options.exclude}
-        if strangers := excluded - {path.stem.lower() for path in paths}:
+        found = self._find(o.recordings)
+        if strangers := set(o.exclude) - {path.stem.lower() for path in found}:
             raise StudyError(
                 f"--exclude: expected subjects of this study, found {', '.join(sorted(strangers))}"
             )
-        return [path for path in paths if path.stem.lower() not in excluded]
+        return [path for path in found if path.stem.lower() not in o.exclude]
 
     @cached_property
     def store(self) -> WindowStore:
@@ -266,9 +244,8 @@ class Study:
     @cached_property
     def _shards(self) -> tuple[Path, ...]:
         o = self.options
-        excluded = {name.lower() for name in o.exclude}
         found = find_shards(o.shards_folder)
-        return tuple(path.resolve() for path in found if path.stem.lower() not in excluded)
+        return tuple(path.resolve() for path in found if path.stem.lower() not in o.exclude)
 
     @cached_property
     def split(self) -> Split:

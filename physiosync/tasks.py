@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from physiosync.baselines import band_power, frozen_probe, majority
 from physiosync.config import Config
@@ -20,6 +22,8 @@ from physiosync.probing import Probe, ProbeConfig
 from physiosync.splits import Split
 from physiosync.training import DivergedError, seed_everything
 from physiosync.windows import WindowStore
+
+Ints = NDArray[np.int64]
 
 #: Of the chance-corrected balanced accuracy: every trial wrong, with two classes.
 WORST_SCORE = -1.0
@@ -39,6 +43,18 @@ class Workload(Config):
     def store(self) -> WindowStore:
         """The window store of all shards, opened once a process."""
         return _open(self.shards, ("eeg", *self.pps), self.cache)
+
+    def final_trials(self, n_times: int) -> tuple[Ints, Ints]:
+        """Ids of the trials that are trained on once the search is over, and of those to predict.
+
+        Only whole ones that hold a window of `n_times` samples, and no test trial of a person who
+        has none to train on.
+        """
+        table, modalities = self.store().trials, ("eeg", *self.pps)
+        known = self.split.trials(table, "train", "validation")
+        train = complete_trials(table, known, modalities, n_times)
+        test = complete_trials(table, self.split.trials(table, "test"), modalities, n_times)
+        return train, of_same_people(table, test, train)
 
 
 @lru_cache(maxsize=2)
@@ -89,9 +105,9 @@ class FinalistTask(Config):
         except DivergedError:
             # The same seed would diverge again: the configuration ranks last, the study goes on.
             diverged = True
-        best = curve[run.best_epoch - 1] if run.best_epoch else {"score": WORST_SCORE}
-        if diverged:
-            best["score"] = WORST_SCORE
+        best = curve[run.best_epoch - 1] if run.best_epoch else {}
+        if diverged or not best:
+            best = best | {"score": WORST_SCORE}
         metrics = {
             "configuration": self.config.uid(),
             "fold": self.fold,
@@ -162,18 +178,9 @@ class BaselineTask(Config):
         """Write the predictions of all test trials to `output`."""
         torch.set_num_threads(self.workload.threads)
         store = self.workload.store()
-        split, threshold = self.workload.split, self.workload.threshold
+        threshold = self.workload.threshold
         # All methods answer for the same trials: those that the networks can read.
-        train, test = (
-            complete_trials(
-                store.trials, trials, ("eeg", *self.workload.pps), self.network.long_times
-            )
-            for trials in (
-                split.trials(store.trials, "train", "validation"),
-                split.trials(store.trials, "test"),
-            )
-        )
-        test = of_same_people(store.trials, test, train)
+        train, test = self.workload.final_trials(self.network.long_times)
         if self.method == "majority":
             rows = majority(store.trials, train=train, test=test, threshold=threshold)
         elif self.method == "band_power":

@@ -8,7 +8,7 @@ Method    the default configuration, no search: pretrain on 70 % of the clips, t
           frozen probe and per-subject fine-tuning, each beside the same network untrained
 Controls  synchrony 0, relevance 0, shuffled pairs, permuted labels: what gain is left there does
           not come from synchrony that matters
-Takes     about 15 minutes on two cores; prints the table and writes results/synthetic_table.md
+Takes     about 16 minutes on two cores; prints the table and writes results/synthetic_table.md
 """
 
 from __future__ import annotations

@@ -35,7 +35,6 @@ from physiosync.progress import StageProgress, readable
 
 _HOLD = """
 import sys
-import time
 from pathlib import Path
 from physiosync.ledger import Ledger
 

@@ -40,11 +40,11 @@ from numpy.typing import NDArray
 
 from physiosync.errors import RecordingError
 from physiosync.files import atomic_path, write_text
+from physiosync.recordings.synthetic_config import CohortConfig
 from physiosync.recordings.synthetic_eeg import EEG_NAMES, record_eeg
 from physiosync.recordings.synthetic_kernels import blink_course
 from physiosync.recordings.synthetic_pps import PPS_NAMES, record_pps
 from physiosync.recordings.synthetic_truth import (
-    CohortConfig,
     felt_latents,
     oracle_ceiling,
     ratings,

@@ -9,13 +9,12 @@ import numpy as np
 from mne.channels import make_standard_montage
 from scipy import fft
 
+from physiosync.recordings.synthetic_config import SFREQ, CohortConfig
 from physiosync.recordings.synthetic_kernels import burst, convolve, log_normal, padded_size
 from physiosync.recordings.synthetic_truth import (
     N_NUISANCE,
     N_RELEVANT,
-    SFREQ,
     Array,
-    CohortConfig,
     Float,
     Latents,
     coloured,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
+from physiosync.recordings.synthetic_config import SFREQ, CohortConfig
 from physiosync.recordings.synthetic_truth import (
-    SFREQ,
     Array,
-    CohortConfig,
     Float,
     Latents,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
+from physiosync.recordings.synthetic_config import SFREQ, CohortConfig
 from physiosync.recordings.synthetic_kernels import (
     PAD_SECONDS,
     burst,
@@ -13,9 +14,7 @@ from physiosync.recordings.synthetic_kernels import (
     padded_size,
 )
 from physiosync.recordings.synthetic_truth import (
-    SFREQ,
     Array,
-    CohortConfig,
     Float,
     Latents,
     coloured,

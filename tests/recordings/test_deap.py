@@ -202,6 +202,8 @@ def test_stock_python_reads_what_is_written(tmp_path: Path) -> None:
     path = tmp_path / "s01.dat"
     write_deap(path, np.asfortranarray(data), labels.astype(">f8"))
     with path.open("rb") as stream:
+        # Unguarded on purpose: it is our own file of two lines above, and that stock Python can
+        # read it is what is tested. The package itself never unpickles.
         stock = pickle.load(stream, encoding="latin1")
     assert list(stock) == ["labels", "data"]
     for found, right in ((stock["data"], data), (stock["labels"], labels)):
