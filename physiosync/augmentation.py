@@ -16,9 +16,9 @@ class AugmentationConfig(Config):
 
     scale_half_width: float = Field(default=0.1, ge=0, lt=1)
     """Amplitudes are multiplied by U(1 - h, 1 + h), one factor a window."""
-    noise_snr_db: float | None = 10.0
+    noise_snr_db: float | None = None
     """Gaussian noise at this ratio to each channel's own variance; None for none."""
-    channel_dropout: float = Field(default=0.1, ge=0, lt=1)
+    channel_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of channels set to zero, drawn a window."""
     recipe: Literal["independent", "paper"] = "independent"
     """"paper": each window is one of six views at random: itself, scaled by U(0.7, 0.8) or

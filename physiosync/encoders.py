@@ -31,6 +31,8 @@ class EncoderConfig(Config):
     depth: int = Field(default=3, ge=1)
     """Transformer blocks."""
     heads: int = Field(default=4, ge=1)
+    spatial_filters: int = Field(default=32, ge=1)
+    """Patch only: weighted sums of channels that patches are made of; at most one a channel."""
     patch_seconds: float = Field(default=0.25, gt=0)
     """Patch only: length of a patch; windows hold a whole number of them."""
     mlp_ratio: int = Field(default=2, ge=1)
@@ -82,11 +84,20 @@ class EncoderConfig(Config):
         return self.width if rate is None else round(rate * seconds)
 
 
+#: Power below which a filter of standardised channels counts as silent.
+_SILENCE = 1e-3
+
+
 class PatchEncoder(nn.Module):
     """A transformer over patches of time, each over all channels.
 
-    One linear map makes a patch a token; positions are sinusoids, so any number of patches will do.
-    Pre-norm blocks, the mean over patches at the end.
+    Spatial filters come first. A patch's token is a linear map of their waveforms plus one of the
+    logarithm of their power; positions are sinusoids, so any number of patches will do. Pre-norm
+    blocks, the mean over patches at the end.
+
+    Waveforms alone would do for telling moments apart, but their mean over patches is near zero,
+    and what they say is then lost. Because both maps share the filters, a filter that learned to
+    follow a synchronised source by its waveform reports that source's power as well.
 
     Parameters
     ----------
@@ -94,6 +105,7 @@ class PatchEncoder(nn.Module):
     sfreq : in Hz
     width : D, and the width F of a feature
     depth, heads, mlp_ratio : of the transformer
+    spatial_filters : S; no more than C are made
     patch_seconds : length of a patch
     dropout : of tokens and of the blocks' MLPs
 
@@ -112,6 +124,7 @@ class PatchEncoder(nn.Module):
         depth: int = 3,
         heads: int = 4,
         mlp_ratio: int = 2,
+        spatial_filters: int = 32,
         patch_seconds: float = 0.25,
         dropout: float = 0.1,
     ) -> None:
@@ -126,12 +139,16 @@ class PatchEncoder(nn.Module):
             )
         self.n_chans = n_chans
         self.n_features = width
-        self.tokenizer = nn.Linear(self.patch * n_chans, width)
+        n_filters = min(spatial_filters, n_chans)
+        self.filters = nn.Linear(n_chans, n_filters, bias=False)
+        self.waveforms = nn.Linear(self.patch * n_filters, width)
+        self.power = nn.Linear(n_filters, width, bias=False)
         self.dropout = nn.Dropout(dropout)
         blocks = (PatchBlock(width, heads, mlp_ratio, dropout) for _ in range(depth))
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(width)
         self.apply(_by_fan_in)
+        nn.init.orthogonal_(self.filters.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of windows.
@@ -153,8 +170,11 @@ class PatchEncoder(nn.Module):
             raise ValueError(f"windows must be (B, {self.n_chans}, T), but got {tuple(x.shape)}")
         n_patches = self.n_patches(x.shape[2])
         # Time-major memory is only viewed here, never copied.
-        patches = x.transpose(1, 2).reshape(len(x), n_patches, self.patch * self.n_chans)
-        tokens = self.tokenizer(patches) + _sinusoids(n_patches, self.n_features, x.device)
+        patches = self.filters(x.transpose(1, 2)).unflatten(1, (n_patches, self.patch))
+        # In float32: squares and their logarithm leave half precision's range.
+        power = patches.float().square().mean(dim=2).add(_SILENCE).log().to(patches.dtype)
+        tokens = self.waveforms(patches.flatten(2)) + self.power(power)
+        tokens = tokens + _sinusoids(n_patches, self.n_features, x.device)
         features: Tensor = self.norm(self.blocks(self.dropout(tokens))).mean(dim=1)
         return features
 
@@ -262,6 +282,7 @@ def build_encoder(
             n_chans,
             sfreq,
             config.width,
+            spatial_filters=config.spatial_filters,
             patch_seconds=config.patch_seconds,
             dropout=config.dropout,
             **blocks,

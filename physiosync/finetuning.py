@@ -1,4 +1,4 @@
-"""One fine-tuning job: from an encoder and some people's training trials to test predictions.
+"""Fine-tuning: classifiers fitted on everyone's training trials, then one person's job.
 
 The only stage, with the baselines, that opens test trials. Knows no Ray.
 """
@@ -6,6 +6,7 @@ The only stage, with the baselines, that opens test trials. Knows no Ray.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from physiosync.errors import SplitError
 from physiosync.fusion import FusionClassifier, LinearClassifier
 from physiosync.labels import N_CLASSES, TARGETS, classes
 from physiosync.loading import Loader, complete_trials
-from physiosync.model import Features, PhysioSync
+from physiosync.model import Features, ModelConfig, PhysioSync
 from physiosync.predictions import prediction_rows
 from physiosync.probing import Windows, covering_windows, linear_weights
 from physiosync.scaling import fit_scaling
@@ -70,6 +71,11 @@ class Classifier(nn.Module):
         f = self.model.features(eeg, pps)
         return {target: head(*f.parts()) for target, head in self.heads.items()}
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return next(self.parameters()).device
+
 
 def _classifier(model: PhysioSync, n_classes: int) -> nn.Module:
     long, short = (model.n_features("eeg", length) for length in ("long", "short"))
@@ -83,9 +89,43 @@ def _classifier(model: PhysioSync, n_classes: int) -> nn.Module:
     )
 
 
-def finetune(
+def fit_heads(
     config: FinetuningConfig,
     model: PhysioSync,
+    store: WindowStore,
+    *,
+    everyone: Ints,
+    threshold: float,
+    seed: int,
+    targets: Sequence[str] = TARGETS,
+    device: str = "auto",
+) -> Classifier:
+    """Where every subject's fine-tuning starts: the encoders as given, classifiers fitted.
+
+    Parameters
+    ----------
+    model : becomes part of the result
+    store : these trials must be open
+    everyone : ids of all subjects' training trials; classifiers and scales are fitted on them
+
+    Raises
+    ------
+    DivergedError
+        If the loss stops being finite.
+    SplitError
+        If no trial can be trained on.
+    """
+    seed_everything(seed)
+    (everyone,) = _complete(store, model.config, training=everyone)
+    net = Classifier(model, targets).to(pick_device(device))
+    run = _run(config, net, store, everyone, threshold, seed)
+    run.train_heads(everyone)
+    return net
+
+
+def finetune(
+    config: FinetuningConfig,
+    start: Classifier,
     store: WindowStore,
     *,
     everyone: Ints,
@@ -94,14 +134,12 @@ def finetune(
     threshold: float,
     seed: int,
     pretrained: bool,
-    targets: Sequence[str] = TARGETS,
-    device: str = "auto",
 ) -> pd.DataFrame:
-    """Fit classifiers on `everyone`, then everything on `train`; predict `test`.
+    """Train everything on `train`, from `start` on; predict `test`.
 
     Parameters
     ----------
-    model : trained in place; pass a fresh copy
+    start : of `fit_heads`, with the same `everyone`; left as it is
     store : these trials must be open
     everyone, train, test : ids of all subjects' training trials, of the subject's own among them,
         and of the trials to predict. Scales are fitted on `everyone` alone
@@ -119,32 +157,17 @@ def finetune(
         If no trial of the subject can be trained on or predicted.
     """
     seed_everything(seed)
-    table, sfreq = store.trials, store.sfreq
-    modalities = ("eeg", *model.config.pps_channels)
-    n_times = model.config.long_times
-    everyone, train, test = (
-        complete_trials(table, trials, modalities, n_times) for trials in (everyone, train, test)
+    net = deepcopy(start)
+    train, test, everyone = _complete(
+        store, net.model.config, training=train, test=test, known=everyone
     )
-    for part, trials in (("training", train), ("test", test)):
-        if not len(trials):
-            raise SplitError(
-                f"expected a {part} trial of at least {n_times / sfreq:g} s with "
-                f"{', '.join(modalities)}, found none"
-            )
-    scaling = fit_scaling(store, everyone, modalities, model.config.scaling)
-    loader = Loader(store, scaling, model.config.lags)
-    labels = {
-        target: pd.Series(classes(table, target, threshold), index=table.index)
-        for target in targets
-    }
-    on = pick_device(device)
-    net = Classifier(model, targets).to(on)
-    run = _Run(config, net, loader, labels, np.random.default_rng(seed))
-    run.train_heads(everyone)
+    run = _run(config, net, store, everyone, threshold, seed)
     encoder_rate = config.encoder_learning_rate if pretrained else config.learning_rate
-    run.train_all(train, encoder_rate, torch.Generator(on).manual_seed(seed))
+    run.train_all(train, encoder_rate, torch.Generator(net.device).manual_seed(seed))
+    table, sfreq = store.trials, store.sfreq
+    n_times = net.model.config.long_times
     windows = covering_windows(table, test, n_times=n_times, sfreq=sfreq, seconds=None)
-    probabilities = _predict(net, loader, windows)
+    probabilities = _predict(net, run.loader, windows)
     return pd.concat(
         [
             prediction_rows(
@@ -152,14 +175,48 @@ def finetune(
                 windows.trials,
                 windows.starts,
                 target,
-                probabilities[target],
+                p,
                 threshold=threshold,
                 sfreq=sfreq,
             )
-            for target in targets
+            for target, p in probabilities.items()
         ],
         ignore_index=True,
     )
+
+
+def _complete(store: WindowStore, config: ModelConfig, **parts: Ints) -> list[Ints]:
+    """Of each part those trials that the network can read; SplitError if a part has none."""
+    modalities = ("eeg", *config.pps_channels)
+    found = [
+        complete_trials(store.trials, trials, modalities, config.long_times)
+        for trials in parts.values()
+    ]
+    for part, trials in zip(parts, found, strict=True):
+        if not len(trials):
+            raise SplitError(
+                f"expected a {part} trial of at least {config.long_times / config.sfreq:g} s with "
+                f"{', '.join(modalities)}, found none"
+            )
+    return found
+
+
+def _run(
+    config: FinetuningConfig,
+    net: Classifier,
+    store: WindowStore,
+    everyone: Ints,
+    threshold: float,
+    seed: int,
+) -> _Run:
+    modalities = ("eeg", *net.model.config.pps_channels)
+    scaling = fit_scaling(store, everyone, modalities, net.model.config.scaling)
+    labels = {
+        target: pd.Series(classes(store.trials, target, threshold), index=store.trials.index)
+        for target in net.heads
+    }
+    loader = Loader(store, scaling, net.model.config.lags)
+    return _Run(config, net, loader, labels, np.random.default_rng(seed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +248,7 @@ class _Run:
         if model.encoder.family == "patch":
             self._set_probes(features, windows.trials)
             return
-        device = next(net.parameters()).device
+        device = net.device
         batch_size = min(config.batch_size, len(windows.trials))
         n_batches = len(windows.trials) // batch_size
         optimisation = Optimisation(
@@ -213,7 +270,7 @@ class _Run:
     ) -> None:
         """Train encoders and classifiers on random windows of `trials`."""
         config, net, loader = self.config, self.net, self.loader
-        device = next(net.parameters()).device
+        device = net.device
         n_times = net.model.config.long_times
         room = loader.store.trials["n_times"].loc[trials].to_numpy(dtype=np.int64) - n_times
         n_windows = len(trials) * config.windows_per_trial
@@ -280,7 +337,7 @@ class _Run:
 def _features(net: Classifier, loader: Loader, windows: Windows) -> Features:
     """Features of all windows, in evaluation mode, on the CPU."""
     net.eval()
-    device = next(net.parameters()).device
+    device = net.device
     parts = []
     for trials, starts in _batches(windows):
         eeg = loader.eeg(trials, starts, net.model.config.long_times).to(device)
@@ -297,7 +354,7 @@ def _batches(windows: Windows, size: int = 256) -> Iterator[tuple[Ints, Ints]]:
 @torch.no_grad()
 def _predict(net: Classifier, loader: Loader, windows: Windows) -> dict[str, NDArray[np.float64]]:
     net.eval()
-    device = next(net.parameters()).device
+    device = net.device
     n_times = net.model.config.long_times
     parts: dict[str, list[Tensor]] = {target: [] for target in net.heads}
     for trials, starts in _batches(windows):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish what must be finished, then stop; the same command goes on later."""
+"""Ctrl-C, SIGTERM, a lost terminal: finish what must be, then stop; the same command goes on."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Interruption:
 
     @contextmanager
     def installed(self) -> Iterator[Interruption]:
-        """Handle SIGINT and SIGTERM inside the block (in the main thread; elsewhere do nothing)."""
+        """Handle the signals inside the block (in the main thread; elsewhere do nothing)."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        signals = (signal.SIGINT, signal.SIGTERM)
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = {number: signal.signal(number, self._handle) for number in signals}
         try:
             yield self

@@ -41,14 +41,14 @@ class PretrainingConfig(Config):
 
     pps: tuple[str, ...] = ("gsr", "resp", "ppg")
     """Peripheral modalities, in the order of the PPS channels."""
-    temperature: float = Field(default=0.15, gt=0)
+    temperature: float = Field(default=0.3, gt=0)
     short_seconds: float = Field(default=1.0, gt=0)
     long_pieces: int = Field(default=5, ge=1)
     """The long window is this many short ones."""
     w_eeg: float = Field(default=0.5, ge=0)
     w_pps: float = Field(default=0.5, ge=0)
     w_cmca: float = Field(default=1.0, ge=0)
-    group_size: int = Field(default=2, ge=1)
+    group_size: int = Field(default=1, ge=1)
     """Subjects in each of a moment's two groups."""
     lag_skin_seconds: float = Field(default=2.0, ge=0)
     """Skin conductance and temperature windows start this much later than the EEG's."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from physiosync.baselines import band_power, frozen_probe, majority
 from physiosync.config import Config
 from physiosync.files import atomic_path
-from physiosync.finetuning import FinetuningConfig, finetune
+from physiosync.finetuning import Classifier, FinetuningConfig, finetune, fit_heads
 from physiosync.labels import TARGETS
 from physiosync.loading import complete_trials, of_same_people
 from physiosync.model import ModelConfig, PhysioSync
@@ -143,15 +143,9 @@ class FinetuneTask(Config):
         everyone = split.trials(table, "train", "validation")
         train = mine.intersection(everyone).to_numpy()
         test = mine.intersection(split.trials(table, "test")).to_numpy()
-        seed_everything(self.seed)
-        model = (
-            PhysioSync(self.network)
-            if self.encoder is None
-            else PhysioSync.from_pretrained(self.encoder)
-        )
         predictions = finetune(
             self.config,
-            model,
+            self._start(),
             store.restrict([*everyone.tolist(), *test.tolist()]),
             everyone=everyone,
             train=train,
@@ -161,6 +155,30 @@ class FinetuneTask(Config):
             pretrained=self.encoder is not None,
         )
         write_predictions(self.output, predictions.assign(method=self.method, seed=self.seed))
+
+    def _start(self) -> Classifier:
+        """What all subjects' jobs start from; a worker fits it once for all that it runs."""
+        all_subjects = self.model_copy(update={"subject": "", "output": Path()})
+        return _fitted(all_subjects.model_dump_json())
+
+
+@lru_cache(maxsize=1)
+def _fitted(task: str) -> Classifier:
+    job = FinetuneTask.model_validate_json(task)
+    store = job.workload.store()
+    everyone = job.workload.split.trials(store.trials, "train", "validation")
+    seed_everything(job.seed)
+    model = (
+        PhysioSync(job.network) if job.encoder is None else PhysioSync.from_pretrained(job.encoder)
+    )
+    return fit_heads(
+        job.config,
+        model,
+        store.restrict(everyone),
+        everyone=everyone,
+        threshold=job.workload.threshold,
+        seed=job.seed,
+    )
 
 
 class BaselineTask(Config):

@@ -1,4 +1,4 @@
-"""Negative controls: what pretraining is worth has to shrink with what it claims to live on.
+"""Negative controls: what pretraining is worth has to go with what it claims to live on.
 
 On a small synthetic cohort; `make table` prints the same comparison at length.
 """
@@ -123,9 +123,10 @@ def test_pretraining_helps_and_with_permuted_labels_it_does_not(
     assert abs(synchronous["permuted"]) < 0.04
 
 
-def test_without_synchrony_pretraining_is_worth_less(
+def test_without_synchrony_pretraining_is_worth_nothing(
     synchronous: dict[str, float], tmp_path: Path
 ) -> None:
-    # Not nothing: spreading windows apart teaches an encoder to read power, synchrony or not.
     alone = COHORT.model_copy(update={"synchrony": 0.0})
-    assert _gains(_store(alone, tmp_path))["true"] < synchronous["true"] - 0.02
+    gain = _gains(_store(alone, tmp_path))["true"]
+    assert gain < 0.04
+    assert gain < synchronous["true"] - 0.05

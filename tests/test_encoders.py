@@ -16,6 +16,7 @@ from physiosync.encoders import (
     EncoderConfig,
     PatchEncoder,
     Projector,
+    _sinusoids,
     build_cmca_head,
     build_encoder,
     build_projector,
@@ -197,21 +198,47 @@ def test_patch_knows_the_order_of_patches() -> None:
     assert not torch.allclose(encoder(x), encoder(swapped), atol=1e-4)
 
 
-def test_patch_tokens_are_a_patch_of_all_channels() -> None:
-    encoder = PatchEncoder(3, 16.0, 16)
-    seen: list[Tensor] = []
-    encoder.tokenizer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    x = torch.arange(2 * 3 * 8.0).reshape(2, 3, 8)
+def test_patch_tokens_are_waveforms_and_power_of_spatial_filters() -> None:
+    encoder = PatchEncoder(3, 16.0, 16, spatial_filters=2)
+    seen: dict[str, Tensor] = {}
+    for name, layer in (("waveforms", encoder.waveforms), ("power", encoder.power)):
+        layer.register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0]}))
+    x = torch.randn(2, 3, 8)
     encoder(x)
-    assert seen[0].shape == (2, 2, 12)
-    # Time-major inside a patch: all channels of a sample, then of the next.
-    assert torch.equal(seen[0][1, 1], x[1, :, 4:].T.flatten())
+    filtered = torch.einsum("fc,bct->bft", encoder.filters.weight, x)
+    assert seen["waveforms"].shape == (2, 2, 8)
+    # Time-major inside a patch: all filters of a sample, then of the next.
+    torch.testing.assert_close(seen["waveforms"][1, 1], filtered[1, :, 4:].T.flatten())
+    torch.testing.assert_close(
+        seen["power"][1, 1], filtered[1, :, 4:].square().mean(1).log(), atol=0.01, rtol=0
+    )
+
+
+def test_patch_reads_power_before_any_training() -> None:
+    # Noise of random sign whose power is in its class: the mean of a linear map would show nothing.
+    torch.manual_seed(0)
+    encoder = PatchEncoder(4, 64.0, 32).eval()
+    x = torch.randn(200, 4, 640)
+    x[100:, 0] *= 1.5
+    with torch.no_grad():
+        features = encoder(x)
+    quiet, loud = features[:80].mean(0), features[100:180].mean(0)
+    score = (features - (quiet + loud) / 2) @ (loud - quiet)
+    right = torch.cat([score[80:100] < 0, score[180:] > 0]).float().mean()
+    assert float(right) > 0.9  # without the tokens' power it is 0.78
+
+
+@pytest.mark.parametrize("n_chans", [1, 3])
+def test_patch_is_finite_for_silent_and_for_huge_channels(n_chans: int) -> None:
+    encoder = PatchEncoder(n_chans, 16.0, 16).eval()
+    for size in (0.0, 1e4):
+        assert bool(encoder(torch.full((2, n_chans, 8), size)).isfinite().all())
 
 
 def test_patch_copies_nothing_of_time_major_memory() -> None:
     encoder = PatchEncoder(3, 16.0, 16)
     seen: list[Tensor] = []
-    encoder.tokenizer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    encoder.filters.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     memory = torch.randn(2, 8, 3)
     encoder(memory.transpose(1, 2))
     assert seen[0].data_ptr() == memory.data_ptr()
@@ -406,10 +433,13 @@ def _slow_patch(encoder: PatchEncoder, window: Tensor) -> Tensor:
 
     tokens = []
     for i in range(window.shape[1] // 4):
-        samples = torch.cat([window[:, 4 * i + t] for t in range(4)])
+        filtered = [encoder.filters.weight @ window[:, 4 * i + t] for t in range(4)]
+        power = sum(sample**2 for sample in filtered) / 4
+        token = encoder.waveforms.weight @ torch.cat(filtered) + encoder.waveforms.bias
+        token = token + encoder.power.weight @ torch.log(power + 1e-3)
         angles = [i * 10_000 ** (-k / 4) for k in range(4)]
         position = torch.tensor([math.sin(a) for a in angles] + [math.cos(a) for a in angles])
-        tokens.append(encoder.tokenizer.weight @ samples + encoder.tokenizer.bias + position)
+        tokens.append(token + position)
     for block in encoder.blocks:
         qkv = [block.qkv.weight @ norm(block.norm_1, token) for token in tokens]
         attended = []
@@ -444,15 +474,21 @@ def test_every_dropout_of_a_patch_encoder_is_used() -> None:
 def test_patch_tokens_start_as_large_as_their_positions(n_chans: int) -> None:
     torch.manual_seed(0)
     encoder = PatchEncoder(n_chans, 128.0)
-    tokens = encoder.tokenizer(torch.randn(16, 20, 32 * n_chans))
+    seen: list[Tensor] = []
+    encoder.dropout.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    encoder(torch.randn(16, n_chans, 640))
+    tokens = seen[0] - _sinusoids(20, 128, torch.device("cpu"))
     assert float(tokens.detach().std()) == pytest.approx(1, rel=0.15)
 
 
 def test_configured_sizes_reach_the_patch_encoder() -> None:
-    config = EncoderConfig(width=24, depth=1, heads=3, patch_seconds=0.5, mlp_ratio=3, dropout=0)
+    config = EncoderConfig(
+        width=24, depth=1, heads=3, spatial_filters=2, patch_seconds=0.5, mlp_ratio=3, dropout=0
+    )
     encoder = _build(config)
     assert isinstance(encoder, PatchEncoder)
     assert (encoder.patch, encoder.n_features, len(encoder.blocks)) == (8, 24, 1)
+    assert encoder.filters.out_features == 2
     assert encoder.blocks[0].heads == 3
     assert encoder.blocks[0].mlp[0].out_features == 72
     x = torch.randn(2, 5, 16)

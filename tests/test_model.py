@@ -142,7 +142,7 @@ def _truncate(folder: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-KEY = "encoders.eeg.tokenizer.weight"
+KEY = "encoders.eeg.waveforms.weight"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ KEY = "encoders.eeg.tokenizer.weight"
         (_tensors(lambda t: t.update({KEY: t[KEY].half()})), f"{KEY}: .*float32.*float16"),
         (_tensors(lambda t: t[KEY][3].fill_(float("nan"))), f"{KEY}: expected finite"),
         (_tensors(lambda t: t[KEY][0, :1].fill_(float("inf"))), f"{KEY}: expected finite"),
-        (_json(eeg_channels=["Fz", "Cz"]), KEY),
+        (_json(eeg_channels=["Fz", "Cz"]), r"encoders\.eeg\.filters\.weight"),
         (_json(encoder=MULTIVIEW.model_dump(mode="json")), "missing"),
         (_json(montage="10-20"), "montage"),
         (_json(encoder=PATCH.model_dump(mode="json") | {"size": 3}), "size"),

@@ -191,7 +191,7 @@ def test_a_state_of_another_configuration_or_a_damaged_one_is_refused(
 ) -> None:
     state = tmp_path / "state.pt"
     Pretraining(CONFIG, store, split, seed=0).save(state)
-    other = changed(temperature=0.3)
+    other = changed(temperature=0.2)
     with pytest.raises(ValueError, match=CONFIG.uid()):
         Pretraining(other, store, split, seed=0).resume(state)
     with pytest.raises(ValueError, match="expected a run of seed 1, found 0"):

@@ -77,12 +77,12 @@ def test_finalists_are_distinct_and_hold_the_default() -> None:
     trials = [
         _trial(0, 0.9, "PRUNED", 0.05),  # high but cut off early
         _trial(1, 0.5, "COMPLETE", 0.1),
-        _trial(2, 0.6, "COMPLETE", 0.3),
-        _trial(3, 0.6, "COMPLETE", 0.3),  # the same point again
+        _trial(2, 0.6, "COMPLETE", 0.2),
+        _trial(3, 0.6, "COMPLETE", 0.2),  # the same point again
         _trial(4, 0.0, "FAIL", 0.4),
     ]
     chosen = finalists(trials, BASE, 3)
-    assert [c.temperature for c in chosen] == [BASE.temperature, 0.3, 0.1]
+    assert [c.temperature for c in chosen] == [BASE.temperature, 0.2, 0.1]
 
 
 def test_one_standard_error_prefers_the_cheapest_of_equals() -> None:

@@ -98,7 +98,7 @@ def test_killed_while_searching_promoting_and_fine_tuning(tmp_path: Path) -> Non
     assert len(openings) == 2, "the killed one and the one that ended; none for the rerun"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_it_cleanly(tmp_path: Path, number: int) -> None:
     small_study.write_recordings(tmp_path / "recordings")
     program = Program(tmp_path)
@@ -132,8 +132,8 @@ def test_a_truncated_file_is_named_and_the_others_are_kept(tmp_path: Path) -> No
 
 
 def test_too_few_subjects_for_a_batch(tmp_path: Path) -> None:
-    small_study.write_recordings(tmp_path / "recordings", 3)
-    with pytest.raises(PhysioSyncError, match="at least 4 subjects"):
+    small_study.write_recordings(tmp_path / "recordings", 1)
+    with pytest.raises(PhysioSyncError, match="at least 2 subjects"):
         small_study.study(small_study.options(tmp_path)).run()
 
 

@@ -63,7 +63,7 @@ class CohortConfig(Config):
     envelope_slope: float = 0.5
     """How the logarithm of a relevant source's amplitude follows affect, in one direction for one
     source of a pair and in the other for the other."""
-    relevant_uv: float = 2.5
+    relevant_uv: float = 2.0
     """Root mean square of a relevant source at the electrode nearest to it, in neutral affect and
     without bursts."""
     nuisance_uv: float = 1.5
@@ -72,10 +72,13 @@ class CohortConfig(Config):
     """Peak of a blink at the frontal pole, before the 4-45 Hz filter."""
     muscle_uv: float = 6.0
     """Root mean square of a muscle burst over the temples at its height."""
-    background_uv: float = 7.0
+    background_uv: float = 1.2
     """Root mean square of the 1/f background."""
-    rhythm_uv: float = 3.0
+    rhythm_uv: float = 4.0
     """Root mean square of one rhythm at the electrode nearest to it."""
+    rhythm_trial_sd: float = 0.8
+    """Standard deviation of the logarithm of a rhythm's amplitude between trials, for reasons that
+    neither clip nor ratings know."""
     induced: float = 0.1
     """Multiple of the effect of affect on the rhythms' log amplitude (about 0.1 each)."""
     personal: float = 0.1

@@ -40,7 +40,9 @@ _NUISANCE_AT = (("Oz", "Fz"), ("PO4", "F7"), ("T7", "Cz"), ("T8", "Cz"))
 _ARTEFACT_AT = (("Fp1", "Cz"), ("Fp2", "Cz"), ("T7", "Pz"), ("T8", "Pz"))
 _RHYTHM_AT = (("Oz", "Cz"), ("P4", "Fz"), ("P3", "Fz"), ("Fz", "Pz"), ("C3", "Pz"), ("C4", "Pz"))
 #: Frequency in Hz of each rhythm, and how the log of its amplitude follows valence and arousal.
-_RHYTHM_HZ = (10.0, 10.0, 10.0, 6.0, 20.0, 20.0)
+#: They share the band of the relevant sources: only where a source lies tells it from a rhythm, so
+#: the power at an electrode, or behind a filter that nobody trained, says little.
+_RHYTHM_HZ = (7.0, 6.0, 5.0, 6.0, 7.0, 6.0)
 _INDUCED = ((0.0, -0.10), (0.08, 0.0), (-0.08, 0.0), (0.06, 0.06), (0.0, 0.08), (0.0, 0.08))
 
 #: Frequency in Hz of the peak of each relevant source's response.
@@ -113,7 +115,9 @@ def _rhythms(
     shape = (config.n_stimuli, config.n_times)
     f = fft.rfftfreq(size, 1 / SFREQ)
     log_power = 0.3 * slow(rng, (config.n_stimuli, n, config.n_times), 10.0)
-    log_power += (0.15 * rng.standard_normal((config.n_stimuli, n, 1))).astype(np.float32)
+    log_power += (config.rhythm_trial_sd * rng.standard_normal((config.n_stimuli, n, 1))).astype(
+        np.float32
+    )
     # The clip's own effect (brightness, loudness), affect's, and what is one subject's own.
     on = slice(config.n_baseline, None)
     clip = 0.2 * np.stack([latents.power[:, k % 2] for k in range(n)], axis=1)
