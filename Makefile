@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: study test check table clean
+.PHONY: study test test-cluster check table wheel clean
 
 study: .venv/ready
 	$(BIN)/python studies/demo.py
 
 test: check
 	$(BIN)/python -m pytest
+
+# Three hosts and a launcher as namespaces of this machine: Linux, root, openssh-server, rsync.
+test-cluster: .venv/ready-for-clusters wheel
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 check: .venv/ready
 	$(BIN)/ruff check physiosync studies tests
@@ -28,5 +32,16 @@ table: .venv/ready
 	  --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+.venv/ready-for-clusters: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[dev,cluster]'
+	touch $@
+
+# What cluster/cluster.yaml ships. Not what an earlier build left: it may hold files since removed.
+wheel: .venv/ready
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	cp constraints.txt dist
+
 clean:
-	rm -rf .venv data/demo results/demo
+	rm -rf .venv build dist data/demo results/demo

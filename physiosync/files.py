@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -68,6 +69,29 @@ def sweep(folder: Path, *, older_than_seconds: float = 3600.0) -> None:
         with suppress(FileNotFoundError):
             if path.suffix in (".part", ".old") and path.stat().st_mtime < latest:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception, and what it came from, outermost first."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or getattr(cause, "orig", None) or cause.__context__
+
+
+def disk_is_full(error: BaseException | str) -> bool:
+    """Whether an exception, or the text of another process's, says that a disk is full."""
+    if isinstance(error, str):
+        return any(words in error for words in _FULL)
+    return any(
+        (isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT))
+        or disk_is_full(str(cause))
+        for cause in causes(error)
+    )
+
+
+#: How the operating system, SQLite and PostgreSQL say so.
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full")
 
 
 def sha256(path: Path) -> str:

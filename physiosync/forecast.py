@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from physiosync.losses import total_loss
 from physiosync.options import StudyOptions
+from physiosync.preparation import Source, file_of
 from physiosync.pretraining_net import PretrainingNet
 from physiosync.progress import readable
 from physiosync.windows import WindowStore
@@ -40,7 +40,7 @@ def seconds_per_signal_second(options: StudyOptions, store: WindowStore) -> floa
     return float(np.median(times)) / (np.prod(lead) * config.long_seconds)
 
 
-def forecast(options: StudyOptions, sources: Sequence[Path], store: WindowStore | None) -> str:
+def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStore | None) -> str:
     """The stages with their jobs, and hours, memory and disk, as text.
 
     Parameters
@@ -48,6 +48,7 @@ def forecast(options: StudyOptions, sources: Sequence[Path], store: WindowStore 
     store : of existing shards; without it no speed can be measured yet
     """
     o = options
+    size = sum(path.stat().st_size for path in set(map(file_of, sources)))
     jobs = o.finalists * o.finalist_folds * o.finalist_seeds
     lines = [
         f"study {o.name!r} in {o.folder}",
@@ -57,7 +58,7 @@ def forecast(options: StudyOptions, sources: Sequence[Path], store: WindowStore 
         f"  finalists    {jobs} runs ({o.finalists} x {o.finalist_folds} folds x "
         f"{o.finalist_seeds} seeds)",
         f"  fine-tuning  {len(sources) * (o.promote + 1)} jobs, and 4 baselines",
-        f"  on disk      about {sum(p.stat().st_size for p in sources) * 1.1 / 2**30:.1f} GiB of "
+        f"  on disk      about {size * 1.1 / 2**30:.1f} GiB of "
         "shards and mapped windows beside the recordings",
     ]
     if store is None:

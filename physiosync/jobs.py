@@ -20,7 +20,8 @@ from physiosync.tuner import (
     Watcher,
     Watching,
     fresh_name,
-    start_ray,
+    ready_ray,
+    refuse_full_disk,
     trial_folder_name,
 )
 
@@ -57,7 +58,8 @@ def run_jobs(
     missing = [task for task in tasks if not task.output.exists()]
     if not missing:
         return
-    start_ray()
+    workload = missing[0].workload
+    ready_ray(results, workload.shards, workload.cache)
     folder = (results / "tune").resolve()
     jobs = [
         {"name": task.output.stem, "kind": type(task).__name__, "task": task.model_dump_json()}
@@ -82,6 +84,7 @@ def run_jobs(
     )
     with interruption.deferred():
         grid = tuner.fit()
+    refuse_full_disk(stage, results, [str(result.error) for result in grid if result.error])
     failed = [task.output.stem for task in missing if not task.output.exists()]
     if failed:
         cause = next((str(result.error) for result in grid if result.error), "no error reported")

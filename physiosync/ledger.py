@@ -1,19 +1,16 @@
-"""study.json: what a study is, who drives it, and how often its test part was opened."""
+"""study.json: what a study is, and how often its test part was opened."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 import physiosync
 from physiosync.errors import StudyError
@@ -30,33 +27,6 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._path = folder, folder / "study.json"
-
-    @contextmanager
-    def driving(self) -> Iterator[None]:
-        """Be the study's only driver for the length of the block.
-
-        Raises
-        ------
-        StudyError
-            If another process is, saying which.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "driver.lock")
-        holder = self.folder / "driver.json"
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            who = holder.read_text() if holder.exists() else "an unknown process"
-            raise StudyError(
-                f"{self.folder}: expected to be its only driver, found another: {who}"
-            ) from None
-        try:
-            me = {"host": platform.node(), "pid": os.getpid(), "since": _now()}
-            write_text(holder, json.dumps(me))
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
 
     def read(self) -> dict[str, Any]:
         """The whole of it; empty for a new study."""
@@ -92,6 +62,11 @@ class Ledger:
         content.setdefault("git_revision", _revision())
         content.setdefault("test_openings", [])
         self._write(content)
+
+    def fingerprint(self) -> str:
+        """Of the identity that the folder is bound to."""
+        text = json.dumps(self.read()["identity"], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def check(self, part: Mapping[str, Any]) -> None:
         """Check what is known of the identity before anything is written; see `bind`."""

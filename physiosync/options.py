@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -14,9 +15,16 @@ from physiosync.finetuning import FinetuningConfig
 from physiosync.preprocessing import PreprocessingConfig
 from physiosync.pretraining import PretrainingConfig
 from physiosync.probing import ProbeConfig
+from physiosync.storage import default_storage, without_password
 from physiosync.tuner import Resources
 
 Preset = Literal["small", "paper"]
+
+
+def _folder(what: str) -> Path | None:
+    """A folder that the machine's set-up names, so that no command has to."""
+    given = os.environ.get(f"PHYSIOSYNC_{what}")
+    return Path(given) if given else None
 
 
 class StudyOptions(Config):
@@ -29,14 +37,14 @@ class StudyOptions(Config):
         }
     )  # fmt: skip
 
-    recordings: Path | None = None
-    """Folder of the recordings."""
-    results: Path = Path("results")
-    """Where studies lie; this one in results/NAME."""
+    recordings: Path | None = Field(default_factory=lambda: _folder("RECORDINGS"))
+    """Folder of the recordings; default $PHYSIOSYNC_RECORDINGS."""
+    results: Path = Field(default_factory=lambda: _folder("RESULTS") or Path("results"))
+    """Where studies lie, this one in RESULTS/NAME; default $PHYSIOSYNC_RESULTS, else results."""
     name: str = Field(default="deap", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Name of the study, its folder and its Optuna study."""
     shards: Path | None = None
-    """Folder of the Parquet shards; default data/NAME/shards."""
+    """Folder of the Parquet shards; default $PHYSIOSYNC_SHARDS/NAME, else data/NAME/shards."""
     trials: int = Field(default=64, ge=1)
     """Search trials to reach, earlier runs of this study counted in."""
     max_epochs: int = Field(default=27, ge=1)
@@ -67,8 +75,9 @@ class StudyOptions(Config):
     """Epochs of per-subject fine-tuning, the same for pretrained and from scratch."""
     seed: int = Field(default=0, ge=0)
     """Of the split, the sampler and all training."""
-    storage: str | None = None
-    """Optuna storage URL; default SQLite at results/NAME/study.db. Passwords: see .pgpass."""
+    storage: str | None = Field(default_factory=lambda: os.environ.get("PHYSIOSYNC_STORAGE"))
+    """Optuna storage URL; default $PHYSIOSYNC_STORAGE, else a file in RESULTS/NAME: study.db on a
+    local disk, study.journal on a shared one. Keep passwords in ~/.pgpass."""
     cpus_per_trial: float = Field(default=1.0, gt=0)
     """CPUs (and threads) of a trial."""
     gpus_per_trial: float = Field(default=0.0, ge=0)
@@ -93,12 +102,20 @@ class StudyOptions(Config):
     @property
     def shards_folder(self) -> Path:
         """Where the shards lie."""
-        return (self.shards or Path("data") / self.name / "shards").resolve()
+        if self.shards is not None:
+            return self.shards.resolve()
+        common = _folder("SHARDS")
+        return (common / self.name if common else Path("data") / self.name / "shards").resolve()
 
     @property
     def storage_url(self) -> str:
         """Of the Optuna database."""
-        return self.storage or f"sqlite:///{self.folder / 'study.db'}"
+        return self.storage or default_storage(self.folder)
+
+    def without_secrets(self) -> dict[str, Any]:
+        """All of it as plain JSON values, fit to be stored."""
+        plain = self.model_dump(mode="json")
+        return plain | {"storage": without_password(self.storage) if self.storage else None}
 
     @property
     def resources(self) -> Resources:
@@ -126,6 +143,7 @@ class StudyOptions(Config):
             scaling="paper",
             temperature=0.1,
             moments=16,
+            group_size=2,
             lag_skin_seconds=0,
             lag_body_seconds=0,
             learning_rate=7e-4,

@@ -20,6 +20,7 @@ from physiosync.ledger import Ledger
 from physiosync.model import PhysioSync
 from physiosync.predictions import scores_of
 from physiosync.pretraining import PretrainingConfig
+from physiosync.storage import dashboard_argument
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
 
 TestTask = FinetuneTask | BaselineTask
@@ -183,6 +184,7 @@ def report(
     default: PretrainingConfig,
     left_out: Sequence[str],
     synthetic: bool,
+    storage: str,
 ) -> str:
     """Write report.html; returns the main table and where everything lies, as text."""
     predictions = pd.read_parquet(folder / "predictions.parquet")
@@ -217,6 +219,6 @@ def report(
         f"encoders    {folder / 'best'}",
         f"scores      {folder / 'finetune.parquet'}, baselines.parquet, predictions.parquet",
         f"report      {path}",
-        f"dashboard   optuna-dashboard sqlite:///{folder / 'study.db'}",
+        f"dashboard   optuna-dashboard {dashboard_argument(storage)}",
     ]
     return "\n".join(lines)

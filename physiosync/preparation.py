@@ -23,8 +23,18 @@ Source: TypeAlias = Path | tuple[Path, str]
 _Outcome: TypeAlias = tuple[Path, bool] | RecordingError
 
 
+def file_of(source: Source) -> Path:
+    """The file that a source lies in."""
+    return source if isinstance(source, Path) else source[0]
+
+
+def subject_of(source: Source) -> str:
+    """The subject of a source, as shards name it."""
+    return (source.stem if isinstance(source, Path) else source[1]).lower()
+
+
 def prepare(
-    sources: Sequence[Path] | Sequence[tuple[Path, str]],
+    sources: Sequence[Source],
     read: Callable[..., Recording],
     folder: Path,
     config: PreprocessingConfig,
@@ -140,7 +150,7 @@ def _prepare_one(
     claims: Path,
 ) -> _Outcome:
     """The shard of one source, and whether it was there already; an error is returned."""
-    file = source if isinstance(source, Path) else source[0]
+    file = file_of(source)
     try:
         if kept is not None:
             _claim(kept.stem, file, claims)

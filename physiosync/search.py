@@ -33,7 +33,8 @@ from physiosync.tuner import (
     Watcher,
     Watching,
     fresh_name,
-    start_ray,
+    ready_ray,
+    refuse_full_disk,
     trial_folder_name,
 )
 
@@ -61,30 +62,6 @@ class SearchPlan:
 
 
 # ---- the database
-
-
-def open_study(name: str, storage: str, *, seed: int, trials: int) -> optuna.Study:
-    """The named Optuna study, made if it does not exist.
-
-    Raises
-    ------
-    StudyError
-        If the storage can't be reached; passwords are never repeated.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sampler = optuna.samplers.TPESampler(
-        seed=seed, multivariate=True, n_startup_trials=min(10, max(4, trials // 3))
-    )
-    try:
-        return optuna.create_study(
-            study_name=name,
-            storage=storage,
-            direction="maximize",
-            sampler=sampler,
-            load_if_exists=True,
-        )
-    except Exception as error:
-        raise StudyError(f"Optuna storage of study {name!r}: {type(error).__name__}") from error
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
@@ -144,7 +121,7 @@ def search(
     missing = plan.trials - len(past)
     if missing <= 0:
         return
-    start_ray()
+    ready_ray(results, workload.shards, workload.cache)
     folder = (results / "tune").resolve()
     searcher = StudySearch(
         study, space, max_epochs=plan.base.epochs, artifacts=results / "artifacts"
@@ -188,6 +165,7 @@ def search(
         finally:
             requeue_orphans(study)
     errors = [str(result.error) for result in grid if result.error]
+    refuse_full_disk("search", results, errors)
     if errors and len(finished(study)) == len(past):
         raise StudyError(
             f"search: no trial of this run ended, {len(errors)} failed; the first error was: "

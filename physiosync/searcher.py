@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
+
+from physiosync.storage import patiently
 
 #: What Optuna is told and ASHA compares: the highest validation score so far.
 OBJECTIVE = "objective"
@@ -42,8 +45,15 @@ class StudySearch(Searcher):
         self._artifacts = artifacts
         self._trials: dict[str, optuna.Trial] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles the whole tuner into the results; a storage in it would bring its password.
+        return {name: v for name, v in self.__dict__.items() if name not in ("_study", "_trials")}
+
     def suggest(self, trial_id: str) -> dict[str, Any]:
-        trial = self._study.ask(self._space)
+        # In steps: asked for all at once, an outage between them would leave a trial behind.
+        trial = patiently(self._study.ask)
+        for name, distribution in self._space.items():
+            patiently(partial(trial._suggest, name, distribution))
         self._trials[trial_id] = trial
         folders = trial.user_attrs.get("folders", [])
         return {
@@ -53,6 +63,9 @@ class StudySearch(Searcher):
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        patiently(lambda: self._report(trial_id, result))
+
+    def _report(self, trial_id: str, result: Mapping[str, Any]) -> None:
         trial, known = self._trials[trial_id], self.values(trial_id)
         # The whole history each time: a driver may have died after an epoch was saved and before
         # it was told; and an epoch that is run again after a restore is known already.
@@ -63,36 +76,39 @@ class StudySearch(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        trial = self._trials.get(trial_id)
-        if trial is None:
-            return
+        if trial_id in self._trials:
+            patiently(lambda: self._tell(trial_id, result, error))
+            del self._trials[trial_id]
+
+    def _tell(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
+        trial = self._trials[trial_id]
+        if trial.storage.get_trial(trial._trial_id).state.is_finished():
+            return  # told just before the database went away
         if error or result is None or not math.isfinite(result.get(OBJECTIVE, math.nan)):
             trial.set_user_attr("failure", "diverged" if result and not error else "error")
             self._study.tell(trial, state=TrialState.FAIL)
         else:
-            self.on_trial_result(trial_id, result)
+            self._report(trial_id, result)
             # Attributes and artifacts can't be written once the trial is told.
             self._attach(trial, result)
             if result["epoch"] >= self._max_epochs:
                 self._study.tell(trial, result[OBJECTIVE])
             else:
                 self._study.tell(trial, state=TrialState.PRUNED)
-        del self._trials[trial_id]
 
     def values(self, trial_id: str) -> dict[int, float]:
         """Step -> value of a running trial, as the database has it."""
         trial = self._trials.get(trial_id)
         if trial is None:
             return {}
-        return dict(trial.storage.get_trial(trial._trial_id).intermediate_values)
+        found = patiently(lambda: trial.storage.get_trial(trial._trial_id))
+        return dict(found.intermediate_values)
 
     def remember_folder(self, trial_id: str, folder: str) -> None:
         """Note where a trial keeps its checkpoints, for the driver after this one."""
         trial = self._trials.get(trial_id)
         if trial is not None:
-            folders = trial.user_attrs.get("folders", [])
-            if folder not in folders:
-                trial.set_user_attr("folders", [*folders, folder])
+            patiently(lambda: _add_folder(trial, folder))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: see the class."""
@@ -152,6 +168,12 @@ class ResumableASHA(AsyncHyperBandScheduler):
         # The decisions were taken when these values were new; only the records matter here.
         for epoch, value in sorted(values.items()):
             self.on_trial_result(None, trial, {"epoch": epoch, OBJECTIVE: value})
+
+
+def _add_folder(trial: optuna.Trial, folder: str) -> None:
+    folders = trial.user_attrs.get("folders", [])
+    if folder not in folders:
+        trial.set_user_attr("folders", [*folders, folder])
 
 
 class RememberFolders(tune.Callback):

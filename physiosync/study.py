@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 
 from physiosync import outcome, promotion
+from physiosync.driving import only_driver
 from physiosync.errors import StudyError
 from physiosync.feasibility import check_feasible
 from physiosync.files import sweep
@@ -19,13 +20,14 @@ from physiosync.interruption import Interruption
 from physiosync.jobs import Task, run_jobs
 from physiosync.ledger import Ledger
 from physiosync.options import StudyOptions
-from physiosync.preparation import prepare
+from physiosync.preparation import Source, prepare, subject_of
 from physiosync.progress import StageProgress, log, log_to
 from physiosync.recordings.base import Recording
-from physiosync.search import SearchPlan, best_value, finished, open_study, search
+from physiosync.search import SearchPlan, best_value, finished, search
 from physiosync.shards import find_shards
 from physiosync.space import space
 from physiosync.splits import Split, stimulus_folds, stimulus_split
+from physiosync.storage import open_study, without_password
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
 from physiosync.tuner import ray_session
 from physiosync.windows import WindowStore
@@ -45,8 +47,8 @@ class Study:
         self,
         options: StudyOptions,
         *,
-        find: Callable[[Path], Sequence[Path]],
-        read: Callable[[Path], Recording],
+        find: Callable[[Path], Sequence[Source]],
+        read: Callable[..., Recording],
         synthetic: bool = False,
     ) -> None:
         self.options, self._find, self._read = options, find, read
@@ -85,8 +87,11 @@ class Study:
     @contextmanager
     def session(self) -> Iterator[None]:
         """Be the only driver, with a log, ready to be interrupted."""
-        with self.ledger.driving(), self.interruption.installed():
-            log_to(self.folder / "study.log")
+        o = self.options
+        log_to(self.folder / "study.log")
+        with self.interruption.installed(), only_driver(self.folder, o.name, o.storage_url):
+            log.info("results in %s, shards in %s", self.folder, o.shards_folder)
+            log.info("trials in %s", without_password(o.storage_url))
             for folder in (self.folder, self.options.shards_folder):
                 sweep(folder)
             yield
@@ -117,7 +122,7 @@ class Study:
         """Everything that can be wrong with data or options, before any compute is spent."""
         self.ledger.bind(
             self._identity() | {"data": self.store.identity},
-            self.options.model_dump(mode="json"),
+            self.options.without_secrets(),
         )
         split = self.split
         table = self.store.trials
@@ -205,6 +210,7 @@ class Study:
             default=self.options.pretraining,
             left_out=self.store.left_out,
             synthetic=self.synthetic,
+            storage=self.options.storage_url,
         )
         log.info("%s", text)
 
@@ -224,16 +230,16 @@ class Study:
             },
         }
 
-    def _sources(self) -> list[Path]:
+    def _sources(self) -> list[Source]:
         o = self.options
         if o.recordings is None:
             raise StudyError("expected --recordings DIR, found none")
         found = self._find(o.recordings)
-        if strangers := set(o.exclude) - {path.stem.lower() for path in found}:
+        if strangers := set(o.exclude) - {subject_of(source) for source in found}:
             raise StudyError(
                 f"--exclude: expected subjects of this study, found {', '.join(sorted(strangers))}"
             )
-        return [path for path in found if path.stem.lower() not in o.exclude]
+        return [source for source in found if subject_of(source) not in o.exclude]
 
     @cached_property
     def store(self) -> WindowStore:
@@ -279,7 +285,8 @@ class Study:
     def database(self) -> optuna.Study:
         """The Optuna study, named like this one."""
         o = self.options
-        return open_study(o.name, o.storage_url, seed=o.seed, trials=o.trials)
+        identity = self.ledger.fingerprint()
+        return open_study(o.name, o.storage_url, identity, seed=o.seed, trials=o.trials)
 
     def _finalist_tasks(self) -> list[FinalistTask]:
         o = self.options

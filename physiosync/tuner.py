@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from physiosync.config import Config
+from physiosync.errors import StudyError
+from physiosync.files import disk_is_full
 from physiosync.interruption import Interruption
 
 # Read by Ray when it is imported or started, so they have to stand before that import.
@@ -27,6 +30,8 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 import ray
 from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
+
+from physiosync.nodes import check_nodes
 
 
 class Resources(Config):
@@ -67,14 +72,34 @@ def ray_session() -> Iterator[None]:
             ray.shutdown()
 
 
-def start_ray() -> None:
+def ready_ray(results: Path, shards: Sequence[Path], cache: Path | None) -> None:
+    """Have a running Ray whose nodes can all work for this study.
+
+    Parameters
+    ----------
+    results, shards, cache : as `physiosync.nodes.check_nodes` takes them
+
+    Raises
+    ------
+    StudyError
+        If a node of a cluster can't.
+    """
+    if start_ray():
+        check_nodes(results, shards, cache)
+
+
+def start_ray() -> bool:
     """Have a running Ray; called when there is work for it, for it takes seconds to start.
 
     On a cluster (`RAY_ADDRESS` is set there) it joins; elsewhere it starts its own, because a bare
     `ray.init()` would attach to whatever else runs on this machine.
+
+    Returns
+    -------
+    Whether it joined a cluster just now.
     """
     if ray.is_initialized():
-        return
+        return False
     logging.getLogger("ray").setLevel(logging.ERROR)
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
@@ -88,6 +113,7 @@ def start_ray() -> None:
     if in_main:
         # Ray puts its own in place, which would end the driver on the spot.
         signal.signal(signal.SIGTERM, before)
+    return on_cluster
 
 
 class StopOnSignal(tune.Stopper):
@@ -123,6 +149,23 @@ class Watching(TrialProgressCallback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._watcher.ended(_name(trial), failed=True)
+
+
+def refuse_full_disk(stage: str, results: Path, errors: Sequence[str]) -> None:
+    """Stop a study whose trials or jobs ended for want of space: more of them would as well.
+
+    Raises
+    ------
+    StudyError
+        If one of the errors says so.
+    """
+    if any(disk_is_full(error) for error in errors):
+        free = shutil.disk_usage(results).free / 2**20
+        raise StudyError(
+            f"{stage}: expected room for results in {results} and for decoded windows in the "
+            f"cache, found a full disk ({free:.0f} MiB free in the results now); what is done is "
+            "kept, and the same command goes on after space is made"
+        )
 
 
 def fresh_name(folder: Path, stem: str) -> str:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ast
-import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -31,44 +28,6 @@ from physiosync.pretraining import PretrainingConfig
 from physiosync.progress import StageProgress, readable
 
 # ---- the ledger
-
-
-_HOLD = """
-import sys
-from pathlib import Path
-from physiosync.ledger import Ledger
-
-with Ledger(Path(sys.argv[1])).driving():
-    print("driving", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_second_driver_is_told_who_the_first_is(tmp_path: Path) -> None:
-    ledger, holder = Ledger(tmp_path / "study"), tmp_path / "study" / "driver.json"
-    with subprocess.Popen(
-        [sys.executable, "-c", _HOLD, str(ledger.folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "driving\n"
-        message = rf'only driver, found another: .*"pid": {other.pid}\b'
-        with pytest.raises(StudyError, match=message), ledger.driving():
-            pass
-        assert holder.exists(), "the refused one took the holder's name away"
-        other.communicate("")
-    with ledger.driving():
-        assert json.loads(holder.read_text())["pid"] == os.getpid()
-    assert not holder.exists()
-
-
-def test_a_failed_driver_leaves_no_lock(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), Ledger(tmp_path).driving():
-        _ = 1 / 0
-    with Ledger(tmp_path).driving():
-        pass
 
 
 def test_a_study_is_bound_to_what_changes_results(tmp_path: Path) -> None:
@@ -529,7 +488,7 @@ def _users(imports: dict[str, set[str]], library: str) -> set[str]:
 
 def test_only_the_distributed_part_knows_ray() -> None:
     imports = _imports()
-    assert _users(imports, "ray") <= {"search", "searcher", "jobs", "tuner"}
+    assert _users(imports, "ray") <= {"search", "searcher", "jobs", "tuner", "nodes"}
     for name in ("pretraining", "finetuning", "probing", "tasks", "baselines", "report"):
         reached = _reach(imports, f"physiosync.{name}")
         assert not {r for r in reached if r == "ray" or r.startswith("ray.")}, name

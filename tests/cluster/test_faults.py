@@ -1,0 +1,128 @@
+"""Losing hosts, cables, drivers and the head in the middle of a study."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from physiosync.recordings.synthetic import CohortConfig, write_cohort
+from tests.cluster.conftest import NAMES
+from tests.cluster.hosts import Hosts
+from tests.cluster.launching import CONFIG, HEAD, alive, wait_for
+
+TRIALS, EPOCHS = 6, 4
+SUBMIT = (
+    f"ray submit {CONFIG} studies/deap.py -- --name small --trials {TRIALS} --max-epochs {EPOCHS} "
+    "--epoch-seconds 2000 --finalists 2 --finalist-folds 1 --promote 1 --finetune-epochs 1"
+)
+
+
+@pytest.fixture
+def study(cluster: Hosts) -> Path:
+    """The folder of a study that is yet to run, on recordings of six synthetic people."""
+    shared = cluster.shared / "physiosync"
+    if not (shared / "recordings").exists():
+        write_cohort(CohortConfig(n_subjects=6), shared / "recordings")
+    return shared / "results/small"
+
+
+def submit(hosts: Hosts) -> None:
+    """`ray submit` in the background; `submit.code` has its exit status when it ends."""
+    hosts.launch(f"rm -f submit.code; ({SUBMIT}; echo $? > submit.code) > submit.log 2>&1 &")
+
+
+def until(study: Path, text: str, seconds: float, hosts: Hosts) -> None:
+    """Wait for a line of this run in the study's log."""
+    said = hosts.hosts["launcher"].home / "project/submit.log"
+    wait(lambda: text in said.read_text(), seconds, lambda: said.read_text())
+
+
+def ended(hosts: Hosts, seconds: float) -> int:
+    """The exit status of `ray submit`, once it has ended."""
+    folder = hosts.hosts["launcher"].home / "project"
+    code = folder / "submit.code"
+    wait(lambda: code.exists() and bool(code.read_text()), seconds,
+         lambda: (folder / "submit.log").read_text())  # fmt: skip
+    return int(code.read_text())
+
+
+def wait(condition: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"after {seconds:g} s:\n{what()}"
+        time.sleep(0.3)
+
+
+def trials(study: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = JournalStorage(JournalFileBackend(str(study / "study.journal")))
+    return optuna.load_study(study_name="small", storage=storage).trials
+
+
+def check_whole(study: Path) -> None:
+    """Every trial once, none running, every epoch known."""
+    found = trials(study)
+    assert [trial.number for trial in found] == list(range(TRIALS))
+    assert {trial.state for trial in found} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    for trial in found:
+        epochs = sorted(trial.intermediate_values)
+        assert epochs == list(range(1, len(epochs) + 1))
+        assert trial.state != TrialState.COMPLETE or len(epochs) == EPOCHS
+    assert not (study / "study.db").exists(), "SQLite on a shared folder"
+    assert (study / "report.html").exists()
+
+
+def test_a_study_outlives_a_killed_worker_and_a_cut_one(cluster: Hosts, study: Path) -> None:
+    submit(cluster)
+    until(study, f"search: 1/{TRIALS} done", 240, cluster)
+    cluster.kill("worker-1")
+    killed = wait_for(cluster, {HEAD, "worker-2"}, seconds=30)
+    cluster.cut("worker-2")
+    cut = wait_for(cluster, {HEAD}, seconds=30)
+    print(f"found out: a killed host after {killed:.1f} s, a cut one after {cut:.1f} s")
+    assert ended(cluster, 600) == 0
+    check_whole(study)
+    assert killed < 15
+    assert cut < 15
+    cluster.mend("worker-2")
+    cluster.start("worker-1")
+
+
+def test_a_driver_and_a_head_that_die_lose_nothing(hosts: Hosts, cluster: Hosts) -> None:
+    shared = cluster.shared / "physiosync"
+    study = shared / "results/small"
+    # A new study: the one before is done.
+    cluster.run(HEAD, "rm -rf /shared/physiosync/results/small")
+    cluster.launch(f"ray up -y {CONFIG}", timeout=180)
+    wait_for(cluster, NAMES, seconds=120)
+    submit(cluster)
+    until(study, f"search: 1/{TRIALS} done", 240, cluster)
+    cluster.run(HEAD, "pkill -KILL -f '^python .*/deap.py'")
+    assert ended(cluster, 60) != 0
+    before = {t.number: t.intermediate_values for t in trials(study) if t.intermediate_values}
+    assert before
+
+    began = time.monotonic()
+    submit(cluster)
+    until(study, "search: ", 120, cluster)
+    print(f"a killed driver's study went on after {time.monotonic() - began:.1f} s")
+    until(study, f"search: 3/{TRIALS} done", 300, cluster)
+    cluster.kill(HEAD)
+    cluster.start(HEAD)
+    began = time.monotonic()
+    cluster.launch(f"ray up -y {CONFIG}", timeout=180)
+    wait_for(cluster, NAMES, seconds=120)
+    print(f"the cluster of a killed head was up again after {time.monotonic() - began:.1f} s")
+    submit(cluster)
+    assert ended(cluster, 900) == 0
+    check_whole(study)
+    for number, values in before.items():
+        now = trials(study)[number].intermediate_values
+        assert values.items() <= now.items(), "an epoch that was told is kept as it was"
+    assert alive(cluster) == set(NAMES)
