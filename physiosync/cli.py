@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import tyro
+from pydantic import Field
 
 from physiosync import progress
+from physiosync.config import Config
 from physiosync.errors import PhysioSyncError
+from physiosync.files import disk_is_full
 from physiosync.interruption import Interrupted
 from physiosync.options import Preset, StudyOptions
+from physiosync.recordings.base import Recording
+from physiosync.shard_layout import BASE_SECONDS
 
 
 def guarded(run: Callable[[], None]) -> None:
@@ -29,40 +35,74 @@ def guarded(run: Callable[[], None]) -> None:
         progress.log.debug("stopped", exc_info=error)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        if not disk_is_full(error):
+            raise
+        print(
+            f"error: expected room on the disk, found it full ({error}); what is done is kept, and "
+            "the same command goes on after space is made",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+class _PrepareOptions(Config):
+    """What all formats have in common."""
+
+    recordings: tyro.conf.Positional[Path]
+    """Folder of the recordings."""
+    shards: tyro.conf.Positional[Path]
+    """Folder to write to."""
+    preset: Preset = "small"
+    """Of the study that will use them."""
+    workers: int = Field(default=0, ge=0)
+    """Processes; 0 for one a CPU."""
+
+
+class PrepareDeap(_PrepareOptions):
+    """DEAP: s01.dat, s02.dat, ... as its authors preprocessed them."""
+
+
+class PrepareDreamer(_PrepareOptions):
+    """DREAMER: all subjects in one DREAMER.mat."""
+
+    recordings: tyro.conf.Positional[Path]
+    """DREAMER.mat, or the folder that holds it."""
+    seconds: float = Field(default=60.0, ge=BASE_SECONDS)
+    """Taken of each clip; shorter clips are taken whole."""
+    part: Literal["first", "last"] = "last"
+    """Which end of the clip they are."""
+    workers: int = Field(default=1, ge=0)
+    """Processes, each of which parses the whole file and needs 2 GB for it; 0 for one a CPU."""
+
+
+Prepare: TypeAlias = (
+    Annotated[PrepareDeap, tyro.conf.subcommand("deap")]
+    | Annotated[PrepareDreamer, tyro.conf.subcommand("dreamer")]
+)
 
 
 def prepare(
-    format: Literal["deap"],
-    recordings: Path,
-    shards: Path,
-    /,
-    preset: Preset = "small",
-    workers: int = 0,
+    given: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[Prepare]],
 ) -> None:
-    """Read recordings, preprocess them, and write one Parquet shard a subject.
-
-    Parameters
-    ----------
-    format : how the recordings are stored
-    recordings : folder they lie in
-    shards : folder to write to
-    preset : of the study that will use them
-    workers : processes; 0 for one a CPU
-    """
+    """Read recordings, preprocess them, and write one Parquet shard a subject."""
     from physiosync.preparation import prepare as write_shards
     from physiosync.recordings.deap import find_deap, read_deap
+    from physiosync.recordings.dreamer import DreamerPreprocessing, find_dreamer, read_dreamer
 
     def say(path: Path, done: int, total: int, skipped: bool) -> None:
         print(f"{path.stem} {'is up to date' if skipped else 'written'}, {done}/{total}")
 
-    write_shards(
-        find_deap(recordings),
-        read_deap,
-        shards,
-        StudyOptions(preset=preset).preprocessing,
-        workers=workers,
-        on_subject=say,
-    )
+    config = StudyOptions(preset=given.preset).preprocessing
+    sources: Sequence[Path] | Sequence[tuple[Path, str]]
+    read: Callable[..., Recording]
+    if isinstance(given, PrepareDreamer):
+        sources = find_dreamer(given.recordings)
+        read = partial(read_dreamer, seconds=given.seconds, part=given.part)
+        config = DreamerPreprocessing(**config.model_dump(), seconds=given.seconds, part=given.part)
+    else:
+        sources, read = find_deap(given.recordings), read_deap
+    write_shards(sources, read, given.shards, config, workers=given.workers, on_subject=say)
 
 
 def _stage(name: str) -> Callable[[StudyOptions], None]:
