@@ -14,7 +14,7 @@ from pydantic import Field
 from physiosync import progress
 from physiosync.config import Config
 from physiosync.errors import PhysioSyncError
-from physiosync.files import disk_is_full
+from physiosync.files import causes, disk_is_full
 from physiosync.interruption import Interrupted
 from physiosync.options import Preset, StudyOptions
 from physiosync.recordings.base import Recording
@@ -38,8 +38,9 @@ def guarded(run: Callable[[], None]) -> None:
     except Exception as error:
         if not disk_is_full(error):
             raise
+        *_, cause = causes(error)
         print(
-            f"error: expected room on the disk, found it full ({error}); what is done is kept, and "
+            f"error: expected room on the disk, found it full ({cause}); what is done is kept, and "
             "the same command goes on after space is made",
             file=sys.stderr,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -69,3 +70,5 @@ class Interruption:
         self._signum = signum
         if not (self._deferring and first):
             raise Interrupted(signum)
+        # Not by the log: a signal may come while its lock is held. Workers take seconds to end.
+        os.write(2, b"stopping; what runs goes on from its last checkpoint next time\n")

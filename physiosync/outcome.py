@@ -45,7 +45,12 @@ def finalist_scores(tasks: Sequence[FinalistTask], *, default: PretrainingConfig
 
 
 def write_best(
-    folder: Path, tasks: Sequence[FinalistTask], scores: pd.DataFrame, winners: pd.DataFrame
+    folder: Path,
+    tasks: Sequence[FinalistTask],
+    scores: pd.DataFrame,
+    winners: pd.DataFrame,
+    *,
+    synthetic: bool,
 ) -> None:
     """Fill best/rank-k with the winners' encoders, each of its first fold and seed.
 
@@ -55,6 +60,7 @@ def write_best(
         first = next(task for task in tasks if task.config.uid() == uid)
         metrics = json.loads((first.output / "metrics.json").read_text())
         metrics |= {
+            "data": "SYNTHETIC" if synthetic else "recordings",
             "rank": rank,
             "mean_validation_score": float(row["mean"]),
             "standard_error": float(row["standard_error"]),

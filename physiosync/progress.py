@@ -95,7 +95,7 @@ class StageProgress:
         if self._running:
             parts.append(f"{len(self._running)} running")
         if self._best is not None:
-            parts.append(f"best so far {self._best:.3f}")
+            parts.append(f"best so far {self._best:.3f} (0 chance, 1 perfect)")
         left = self._total - self._done
         if left and self._ended_now:
             pace = (self._last - self._began) / self._ended_now

@@ -179,11 +179,12 @@ class Study:
             for task in tasks
         }
         ranking = promotion.one_standard_error(scores, costs)
-        outcome.write_best(self.folder, tasks, scores, ranking.head(self.options.promote))
+        winners = ranking.head(self.options.promote)
+        outcome.write_best(self.folder, tasks, scores, winners, synthetic=self.synthetic)
         log.info("promote: %d of %d finalists to best/", self.options.promote, len(ranking))
-        for rank, (uid, row) in enumerate(ranking.head(self.options.promote).iterrows(), 1):
+        for rank, (uid, row) in enumerate(winners.iterrows(), 1):
             log.info(
-                "  rank-%d: %s, validation score %.3f +- %.3f (standard error, %d runs)",
+                "  rank-%d: %s, on fresh folds %.3f +- %.3f (0 chance, 1 perfect; %d runs)",
                 rank, uid, row["mean"], row["standard_error"], row["runs"],
             )  # fmt: skip
 

@@ -104,6 +104,7 @@ def test_a_signal_stops_it_cleanly(tmp_path: Path, number: int) -> None:
     program = Program(tmp_path)
     program.until("search: 1/4 done")
     assert program.end(number) == 128 + number
+    assert "stopping; what runs goes on" in program.output
     assert "run the same command again" in program.output
     assert "Traceback" not in program.output
     database = f"sqlite:///{tmp_path / 'results' / 'small' / 'study.db'}"

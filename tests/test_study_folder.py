@@ -375,10 +375,11 @@ def test_a_search_counts_what_runs_stops_and_fails(
     stage.ended("b", failed=False)
     stage.ended("c", failed=True)
     assert log.messages == [
-        "  search: 3/10 done, 3 running, best so far 0.250, about 7 min left",
-        "  search: 4/10 done, 1 stopped early, 2 running, best so far 0.250, about 6 min left",
-        "  search: 5/10 done, 1 stopped early, 1 failed, 1 running, best so far 0.250, "
-        "about 3 min left",
+        "  search: 3/10 done, 3 running, best so far 0.250 (0 chance, 1 perfect), about 7 min left",
+        "  search: 4/10 done, 1 stopped early, 2 running, "
+        "best so far 0.250 (0 chance, 1 perfect), about 6 min left",
+        "  search: 5/10 done, 1 stopped early, 1 failed, 1 running, "
+        "best so far 0.250 (0 chance, 1 perfect), about 3 min left",
     ]
 
 
@@ -404,8 +405,8 @@ def test_lines_between_events_are_rare(log: pytest.LogCaptureFixture, clock: Clo
         clock.now += 4
         stage.reported("a", {"epoch": epoch, "objective": 0.01 * epoch})
     assert log.messages == [
-        "  search: 0/4 done, 1 running, best so far 0.030",
-        "  search: 0/4 done, 1 running, best so far 0.060",
+        "  search: 0/4 done, 1 running, best so far 0.030 (0 chance, 1 perfect)",
+        "  search: 0/4 done, 1 running, best so far 0.060 (0 chance, 1 perfect)",
     ]
 
 

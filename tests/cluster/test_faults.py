@@ -35,7 +35,10 @@ def study(cluster: Hosts) -> Path:
 
 def submit(hosts: Hosts) -> None:
     """`ray submit` in the background; `submit.code` has its exit status when it ends."""
-    hosts.launch(f"rm -f submit.code; ({SUBMIT}; echo $? > submit.code) > submit.log 2>&1 &")
+    hosts.launch(
+        "rm -f submit.code; true > submit.log; "
+        f"({SUBMIT}; echo $? > submit.code) >> submit.log 2>&1 < /dev/null &"
+    )
 
 
 def until(study: Path, text: str, seconds: float, hosts: Hosts) -> None:

@@ -22,10 +22,10 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 64 MiB as the folder of the results."""
+    """A disk of 400 MiB, enough for the study, as the folder of the results."""
     results = tmp_path / "results"
     results.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(results)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "none", str(results)], check=True)
     yield results
     subprocess.run(["umount", "--lazy", str(results)], check=True)
 
