@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,7 +13,7 @@ import optuna
 
 from physiosync import outcome, promotion
 from physiosync.driving import only_driver
-from physiosync.errors import StudyError
+from physiosync.errors import PhysioSyncError, StudyError
 from physiosync.feasibility import check_feasible
 from physiosync.files import sweep
 from physiosync.forecast import forecast
@@ -31,6 +32,9 @@ from physiosync.storage import open_study, without_password
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
 from physiosync.tuner import ray_session
 from physiosync.windows import WindowStore
+
+#: Free bytes below which a disk is taken for full.
+_FULL = 1 << 20
 
 
 class Study:
@@ -94,7 +98,18 @@ class Study:
             log.info("trials in %s", without_password(o.storage_url))
             for folder in (self.folder, self.options.shards_folder):
                 sweep(folder)
-            yield
+            try:
+                yield
+            except PhysioSyncError:
+                raise
+            except Exception as error:
+                # Ray meets a full disk in many ways: it also reads back what it could not write.
+                if shutil.disk_usage(self.folder).free >= _FULL:
+                    raise
+                raise StudyError(
+                    f"expected room on the disk of {self.folder}, found it full; what is done is "
+                    "kept, and the same command goes on after space is made"
+                ) from error
 
     # ---- the stages
 
