@@ -87,6 +87,7 @@ def prepare(
     given: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[Prepare]],
 ) -> None:
     """Read recordings, preprocess them, and write one Parquet shard a subject."""
+    from physiosync.preparation import Source
     from physiosync.preparation import prepare as write_shards
     from physiosync.recordings.deap import find_deap, read_deap
     from physiosync.recordings.dreamer import DreamerPreprocessing, find_dreamer, read_dreamer
@@ -95,7 +96,7 @@ def prepare(
         print(f"{path.stem} {'is up to date' if skipped else 'written'}, {done}/{total}")
 
     config = StudyOptions(preset=given.preset).preprocessing
-    sources: Sequence[Path] | Sequence[tuple[Path, str]]
+    sources: Sequence[Source]
     read: Callable[..., Recording]
     if isinstance(given, PrepareDreamer):
         sources = find_dreamer(given.recordings)

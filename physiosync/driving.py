@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 from physiosync.errors import StudyError
 from physiosync.files import write_text
 from physiosync.progress import log
-from physiosync.storage import is_shared, with_driver, without_password
+from physiosync.storage import is_shared, reason_of, with_driver, without_password
 
 #: Seconds between two renewals, and after how many without one a lease is stale.
 BEAT, STALE = 5.0, 30.0
@@ -225,8 +225,9 @@ def _server_lock(name: str, url: str) -> Iterator[None]:
                 f"found another: {_holder(engine, key)}"
             )
     except DBAPIError as error:
-        reason = " ".join(str(error.orig).split())
-        raise StudyError(f"Optuna storage {without_password(url)}: {reason}") from None
+        raise StudyError(
+            f"Optuna storage {without_password(url)}: {reason_of(error, url)}"
+        ) from None
     keeper = threading.Thread(target=keep, args=(connection,), daemon=True)
     keeper.start()
     try:

@@ -109,7 +109,7 @@ def open_study(name: str, url: str, identity: str, *, seed: int, trials: int) ->
     except Exception as error:
         raise StudyError(
             f"Optuna storage {without_password(url)}: expected to open study {name!r}, found "
-            f"{type(error).__name__}: {_reason(error, url)}"
+            f"{type(error).__name__}: {reason_of(error, url)}"
         ) from None
     if theirs != identity:
         raise StudyError(
@@ -186,7 +186,7 @@ def patiently(call: Callable[[], Any], *, patience: float = PATIENCE) -> Any:
 _OUTAGES = (OperationalError, InterfaceError, psycopg.OperationalError, OSError)
 
 
-def _reason(error: BaseException, url: str) -> str:
+def reason_of(error: BaseException, url: str) -> str:
     """What went wrong, in one line, whatever of the password a driver repeats taken out."""
     *_, cause = causes(error)
     text = " ".join(str(cause).split())

@@ -167,13 +167,9 @@ def _fitted(task: str) -> Classifier:
     job = FinetuneTask.model_validate_json(task)
     store = job.workload.store()
     everyone = job.workload.split.trials(store.trials, "train", "validation")
-    seed_everything(job.seed)
-    model = (
-        PhysioSync(job.network) if job.encoder is None else PhysioSync.from_pretrained(job.encoder)
-    )
     return fit_heads(
         job.config,
-        model,
+        _encoders(job),
         store.restrict(everyone),
         everyone=everyone,
         threshold=job.workload.threshold,
@@ -204,14 +200,8 @@ class BaselineTask(Config):
         elif self.method == "band_power":
             rows = band_power(store, train=train, test=test, threshold=threshold)
         else:
-            seed_everything(self.seed)
-            model = (
-                PhysioSync(self.network)
-                if self.encoder is None
-                else PhysioSync.from_pretrained(self.encoder)
-            )
             rows = frozen_probe(
-                model,
+                _encoders(self),
                 store,
                 train=train,
                 test=test,
@@ -220,6 +210,14 @@ class BaselineTask(Config):
                 targets=TARGETS,
             )
         write_predictions(self.output, rows.assign(method=self.method, seed=self.seed))
+
+
+def _encoders(task: FinetuneTask | BaselineTask) -> PhysioSync:
+    """The saved encoders of a task, or its network with fresh weights."""
+    seed_everything(task.seed)
+    if task.encoder is None:
+        return PhysioSync(task.network)
+    return PhysioSync.from_pretrained(task.encoder)
 
 
 def write_predictions(path: Path, rows: pd.DataFrame) -> None:

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from physiosync.encoders import (
     CMCAHead,
     EncoderConfig,
-    PatchEncoder,
     Projector,
-    _sinusoids,
     build_cmca_head,
     build_encoder,
     build_projector,
@@ -24,6 +22,7 @@ from physiosync.encoders import (
 from physiosync.fusion import FusionClassifier
 from physiosync.losses import cm_ca, nt_xent, total_loss
 from physiosync.multiview import MultiViewEncoder
+from physiosync.patch import PatchEncoder, _sinusoids
 
 PAPER = EncoderConfig.paper()
 #: Both families, small enough to train in a test. 16 Hz, windows of 1 s.
