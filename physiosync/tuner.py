@@ -103,6 +103,8 @@ def start_ray() -> bool:
     if ray.is_initialized():
         return False
     logging.getLogger("ray").setLevel(logging.ERROR)
+    # Tells with a traceback that Tune's snapshot could not be written; nothing reads that snapshot.
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     on_cluster = bool(os.environ.get("RAY_ADDRESS"))

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tests.cluster.hosts import REPOSITORY, Hosts
 
 HEAD = "head"
 CONFIG = "cluster/cluster.yaml"
 
+#: Prints when the host with this address is no longer taken for alive.
+_WATCH = """
+import sys, time, ray
+ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+def alive():
+    return sys.argv[1] in (n["NodeManagerAddress"] for n in ray.nodes() if n["Alive"])
+assert alive()
+print("WATCHING", flush=True)
+while alive():
+    time.sleep(0.2)
+print("DEAD", time.time(), flush=True)
+"""
 _ALIVE = """
 import ray
 ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
@@ -51,6 +63,28 @@ def alive(hosts: Hosts, name: str = HEAD) -> set[str]:
     lines = hosts.run(name, python, timeout=60).stdout.splitlines()
     words = next(line for line in lines if line.startswith("ALIVE")).split()[1:]
     return {host.name for host in hosts.hosts.values() if host.address in words}
+
+
+def seconds_to_notice(hosts: Hosts, name: str, strike: Callable[[], None]) -> float:
+    """How long Ray takes to know that a host is gone, once `strike` has struck it."""
+    said = hosts.hosts[HEAD].home / f"watch-{name}.log"
+    script = hosts.hosts[HEAD].home / "watch.py"
+    script.write_text(_WATCH)
+    # Started before, so that what Python and Ray need to start is not counted.
+    hosts.run(HEAD, f"python watch.py {hosts.hosts[name].address} > {said.name} 2>&1 &")
+    wait(lambda: "WATCHING" in said.read_text(), 60, said.read_text)
+    began = time.time()
+    strike()
+    wait(lambda: "DEAD" in said.read_text(), 60, said.read_text)
+    return float(said.read_text().split("DEAD")[1]) - began
+
+
+def wait(condition: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:
+    """Wait until a condition holds; AssertionError with what `what` says if it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"after {seconds:g} s:\n{what()}"
+        time.sleep(0.3)
 
 
 def wait_for(hosts: Hosts, names: Iterable[str], seconds: float) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -15,7 +16,7 @@ from optuna.trial import TrialState
 from physiosync.recordings.synthetic import CohortConfig, write_cohort
 from tests.cluster.conftest import NAMES
 from tests.cluster.hosts import Hosts
-from tests.cluster.launching import CONFIG, HEAD, alive, wait_for
+from tests.cluster.launching import CONFIG, HEAD, alive, seconds_to_notice, wait, wait_for
 
 TRIALS, EPOCHS = 6, 4
 SUBMIT = (
@@ -25,12 +26,17 @@ SUBMIT = (
 
 
 @pytest.fixture
-def study(cluster: Hosts) -> Path:
+def study(cluster: Hosts) -> Iterator[Path]:
     """The folder of a study that is yet to run, on recordings of six synthetic people."""
     shared = cluster.shared / "physiosync"
     if not (shared / "recordings").exists():
         write_cohort(CohortConfig(n_subjects=6), shared / "recordings")
-    return shared / "results/small"
+    yield shared / "results/small"
+    for name in NAMES:
+        if cluster.hosts[name].process is None:
+            cluster.start(name)
+        cluster.mend(name)
+    cluster.run(HEAD, "rm -rf /shared/physiosync/results/small")
 
 
 def submit(hosts: Hosts) -> None:
@@ -41,26 +47,26 @@ def submit(hosts: Hosts) -> None:
     )
 
 
-def until(study: Path, text: str, seconds: float, hosts: Hosts) -> None:
-    """Wait for a line of this run in the study's log."""
-    said = hosts.hosts["launcher"].home / "project/submit.log"
-    wait(lambda: text in said.read_text(), seconds, lambda: said.read_text())
+def said(hosts: Hosts) -> str:
+    """What the running `ray submit` has printed."""
+    return (hosts.hosts["launcher"].home / "project/submit.log").read_text()
+
+
+def until_done(n: int, seconds: float, hosts: Hosts) -> None:
+    """Wait until this run says that at least `n` trials of the search have ended."""
+
+    def reached() -> bool:
+        counts = re.findall(r"search: (\d+)/\d+ done", said(hosts))
+        return any(int(count) >= n for count in counts)
+
+    wait(reached, seconds, lambda: said(hosts))
 
 
 def ended(hosts: Hosts, seconds: float) -> int:
     """The exit status of `ray submit`, once it has ended."""
-    folder = hosts.hosts["launcher"].home / "project"
-    code = folder / "submit.code"
-    wait(lambda: code.exists() and bool(code.read_text()), seconds,
-         lambda: (folder / "submit.log").read_text())  # fmt: skip
+    code = hosts.hosts["launcher"].home / "project/submit.code"
+    wait(lambda: code.exists() and bool(code.read_text()), seconds, lambda: said(hosts))
     return int(code.read_text())
-
-
-def wait(condition: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"after {seconds:g} s:\n{what()}"
-        time.sleep(0.3)
 
 
 def trials(study: Path) -> list[optuna.trial.FrozenTrial]:
@@ -83,29 +89,22 @@ def check_whole(study: Path) -> None:
 
 def test_a_study_outlives_a_killed_worker_and_a_cut_one(cluster: Hosts, study: Path) -> None:
     submit(cluster)
-    until(study, f"search: 1/{TRIALS} done", 240, cluster)
-    cluster.kill("worker-1")
-    killed = wait_for(cluster, {HEAD, "worker-2"}, seconds=30)
-    cluster.cut("worker-2")
-    cut = wait_for(cluster, {HEAD}, seconds=30)
+    until_done(1, 240, cluster)
+    killed = seconds_to_notice(cluster, "worker-1", lambda: cluster.kill("worker-1"))
+    cut = seconds_to_notice(cluster, "worker-2", lambda: cluster.cut("worker-2"))
     print(f"found out: a killed host after {killed:.1f} s, a cut one after {cut:.1f} s")
     assert ended(cluster, 600) == 0
     check_whole(study)
-    assert killed < 15
-    assert cut < 15
-    cluster.mend("worker-2")
-    cluster.start("worker-1")
+    assert killed < 30, "without the health checks of cluster.yaml Ray takes a minute"
+    assert cut < 30, "without the health checks of cluster.yaml Ray takes a minute"
 
 
-def test_a_driver_and_a_head_that_die_lose_nothing(hosts: Hosts, cluster: Hosts) -> None:
-    shared = cluster.shared / "physiosync"
-    study = shared / "results/small"
-    # A new study: the one before is done.
-    cluster.run(HEAD, "rm -rf /shared/physiosync/results/small")
+def test_a_driver_and_a_head_that_die_lose_nothing(cluster: Hosts, study: Path) -> None:
+    # Hosts that were killed and started again have no Ray.
     cluster.launch(f"ray up -y {CONFIG}", timeout=180)
     wait_for(cluster, NAMES, seconds=120)
     submit(cluster)
-    until(study, f"search: 1/{TRIALS} done", 240, cluster)
+    until_done(1, 240, cluster)
     cluster.run(HEAD, "pkill -KILL -f '^python .*/deap.py'")
     assert ended(cluster, 60) != 0
     before = {t.number: t.intermediate_values for t in trials(study) if t.intermediate_values}
@@ -113,9 +112,9 @@ def test_a_driver_and_a_head_that_die_lose_nothing(hosts: Hosts, cluster: Hosts)
 
     began = time.monotonic()
     submit(cluster)
-    until(study, "search: ", 120, cluster)
+    wait(lambda: f"search: {TRIALS} trials" in said(cluster), 120, lambda: said(cluster))
     print(f"a killed driver's study went on after {time.monotonic() - began:.1f} s")
-    until(study, f"search: 3/{TRIALS} done", 300, cluster)
+    until_done(3, 300, cluster)
     cluster.kill(HEAD)
     cluster.start(HEAD)
     began = time.monotonic()
