@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,9 +14,10 @@ from pydantic import Field
 
 from physiosync import progress
 from physiosync.config import Config
-from physiosync.errors import PhysioSyncError
+from physiosync.errors import PhysioSyncError, StudyError
 from physiosync.files import causes, disk_is_full
 from physiosync.interruption import Interrupted
+from physiosync.ledger import Ledger
 from physiosync.options import Preset, StudyOptions
 from physiosync.recordings.base import Recording
 from physiosync.shard_layout import BASE_SECONDS
@@ -107,8 +109,8 @@ def prepare(
     write_shards(sources, read, given.shards, config, workers=given.workers, on_subject=say)
 
 
-def _stage(name: str) -> Callable[[StudyOptions], None]:
-    def run(options: tyro.conf.OmitArgPrefixes[StudyOptions]) -> None:
+def _stage(name: str, default: StudyOptions) -> Callable[..., None]:
+    def run(options: tyro.conf.OmitArgPrefixes[StudyOptions] = default) -> None:
         from physiosync.recordings.deap import find_deap, read_deap
         from physiosync.study import Study
 
@@ -126,7 +128,12 @@ def clean(cache: Path | None = None) -> None:
 
 def main() -> None:
     """Entry point of the `physiosync` command."""
+    guarded(lambda: _main(sys.argv[1:]))
+
+
+def _main(words: Sequence[str]) -> None:
     commands: dict[str, Any] = {"prepare": prepare}
+    default = _as_begun(words)
     for name, doc in (
         ("search", "Pretraining trials until --trials have ended."),
         ("finalists", "The best configurations again, over stimulus folds and seeds."),
@@ -134,10 +141,28 @@ def main() -> None:
         ("finetune", "Per-subject fine-tuning and baselines; opens the test part."),
         ("report", "report.html and the main table."),
     ):
-        commands[name] = _stage(name)
+        commands[name] = _stage(name, default)
         commands[name].__doc__ = doc
     commands["clean"] = clean
-    guarded(lambda: tyro.extras.subcommand_cli_from_dict(commands, prog="physiosync"))
+    tyro.extras.subcommand_cli_from_dict(commands, prog="physiosync", args=words)
+
+
+def _as_begun(words: Sequence[str]) -> StudyOptions:
+    """The options that a study was begun with, if the command line names one; else the defaults.
+
+    So that a stage needs no more than --name, and can be given --trials or --cpus-per-trial.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--name", default=StudyOptions().name)
+    parser.add_argument("--results", type=Path, default=StudyOptions().results)
+    given, _ = parser.parse_known_args(list(words))
+    begun = Ledger(given.results / given.name).read().get("options", {})
+    if ":***@" in (begun.get("storage") or ""):
+        del begun["storage"]  # No file has its password; it has to be given again.
+    try:
+        return StudyOptions(**begun)
+    except ValueError as error:
+        raise StudyError(f"{given.results / given.name}/study.json: {error}") from error
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+from numpy.typing import NDArray
 from pydantic import model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -148,15 +149,15 @@ class PhysioSync(nn.Module):
             short_pps=self._pieces("pps", pps),
         )
 
-    def embed(self, eeg: Tensor, pps: Tensor) -> Tensor:
+    def embed(self, eeg: Tensor | NDArray[Any], pps: Tensor | NDArray[Any]) -> Tensor:
         """One vector for each window, for any downstream use; no gradient, no dropout.
 
         Parameters
         ----------
-        eeg : (B, n_chans, n_times) float32, channels as `config.eeg_channels`, sampled at
-            `config.sfreq`, `config.long_times` samples. Unitless: each channel minus its median,
-            over its normalised inter-quartile range, both of the same person
-            (`physiosync.scaling.robust_scale` gives them from signals in uV)
+        eeg : (B, n_chans, n_times) numbers, computed with as float32, channels as
+            `config.eeg_channels`, sampled at `config.sfreq`, `config.long_times` samples.
+            Unitless: each channel minus its median, over its normalised inter-quartile range, both
+            of the same person (`physiosync.scaling.robust_scale` gives them from signals in uV)
         pps : (B, n_chans, n_times), the modalities of `config.pps_channels` in that order,
             standardised in the same way (skin conductance in log10 uS before), each starting
             `config.pps_lag_seconds` later than the EEG
@@ -168,22 +169,30 @@ class PhysioSync(nn.Module):
         Raises
         ------
         ValueError
-            If a shape is not the expected one.
+            If a shape is not the expected one, a number is NaN or infinite, or there are not as
+            many windows of both.
         """
-        given: tuple[tuple[Role, Tensor], ...] = (("eeg", eeg), ("pps", pps))
-        for role, x in given:
-            n_chans, n_times = self.config.n_chans(role), self.config.long_times
-            if x.ndim != 3 or tuple(x.shape[1:]) != (n_chans, n_times):
-                raise ValueError(
-                    f"{role} must be (B, {n_chans}, {n_times}), but got {tuple(x.shape)}"
-                )
+        x_eeg, x_pps = self._checked("eeg", eeg), self._checked("pps", pps)
+        if len(x_eeg) != len(x_pps):
+            raise ValueError(
+                f"expected as many windows of EEG as of PPS, but got {len(x_eeg)} and {len(x_pps)}"
+            )
         was_training = self.training
         self.eval()
         try:
             with torch.no_grad():
-                return self.features(eeg, pps).joined().float()
+                return self.features(x_eeg, x_pps).joined().float()
         finally:
             self.train(was_training)
+
+    def _checked(self, role: Role, given: Tensor | NDArray[Any]) -> Tensor:
+        x = torch.as_tensor(given, dtype=torch.float32, device=next(self.parameters()).device)
+        n_chans, n_times = self.config.n_chans(role), self.config.long_times
+        if x.ndim != 3 or tuple(x.shape[1:]) != (n_chans, n_times):
+            raise ValueError(f"{role} must be (B, {n_chans}, {n_times}), but got {tuple(x.shape)}")
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError(f"{role} must be finite, but holds NaN or infinity")
+        return x
 
     def _pieces(self, role: Role, x: Tensor) -> Tensor:
         pieces = self.config.long_pieces

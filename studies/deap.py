@@ -2,12 +2,12 @@
 
     .venv/bin/python studies/deap.py --recordings data_preprocessed_python
 
-Data      data_preprocessed_python/s01.dat ... s32.dat, from the DEAP authors after their agreement
-Space     temperature, window lengths, loss weights, lags, augmentation, batch, learning rate
-Budget    64 trials of up to 27 epochs of 40,000 s of signal; ASHA stops most of them early
-Promotion 4 finalists (the default among them) on 3 fresh stimulus folds; the best 2 encoders are
-          fine-tuned for every person and tested on 8 videos that nobody's training has seen
-Expect    nothing of what papers with shuffled windows report; see the majority row beside yours
+ Data      data_preprocessed_python/s01.dat ... s32.dat, from the DEAP authors after their agreement
+ Space     temperature, window lengths, loss weights, lags, augmentation, batch, learning rate
+ Budget    64 trials of up to 27 epochs of 40,000 s of signal; ASHA stops most of them early
+ Promotion 4 finalists (the default among them) on 3 fresh stimulus folds; the best 2 encoders are
+           fine-tuned for every person and tested on 8 videos that nobody's training has seen
+ Expect    nothing of what papers with shuffled windows report; see the majority row beside yours
 
 `--help` explains every option, `--dry-run` says what it will cost on this machine. The same command
 resumes; a larger --trials adds trials.

@@ -1,6 +1,6 @@
 """The whole study on a small SYNTHETIC cohort, in a few minutes on two cores and without any data.
 
-    make study
+   make study
 
 Data      8 synthetic people and 40 clips, written as DEAP .dat files and then read as such
 Space     the same as for real recordings

@@ -267,8 +267,21 @@ def test_windows_of_another_shape_are_refused(
         made().embed(torch.zeros(eeg), torch.zeros(pps))
 
 
-def test_as_many_windows_of_each(encoder: EncoderConfig) -> None:
-    model = made(encoder)
+def test_as_many_windows_of_each() -> None:
     eeg, pps = windows()
-    with pytest.raises((ValueError, RuntimeError)):
-        model.embed(eeg, pps[:-1])
+    with pytest.raises(ValueError, match="as many windows of EEG as of PPS, but got 5 and 4"):
+        made().embed(eeg, pps[:-1])
+
+
+def test_arrays_of_double_precision_are_embedded_too() -> None:
+    eeg, pps = windows()
+    model = made()
+    found = model.embed(eeg.double().numpy(), pps.double().numpy())
+    assert torch.equal(found, model.embed(eeg, pps))
+
+
+def test_nan_is_refused() -> None:
+    eeg, pps = windows()
+    pps[1, 0, 3] = torch.nan
+    with pytest.raises(ValueError, match="pps must be finite"):
+        made().embed(eeg, pps)

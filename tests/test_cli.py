@@ -1,0 +1,37 @@
+"""The `physiosync` command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from physiosync import cli
+from tests import small_study
+
+
+def test_a_stage_needs_only_the_name_of_a_study_that_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_study.write_recordings(tmp_path / "recordings")
+    begun = small_study.study(small_study.options(tmp_path, storage="postgresql://me:secret@h/db"))
+    monkeypatch.setattr("physiosync.study.only_driver", lambda *_: begun.interruption.deferred())
+    with begun.session():
+        begun.prepare()
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["physiosync", "promote", "--name", "small", "--results", f"{tmp_path}/results"],
+    )
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr().err
+    assert "configuration" not in said, "the study's own options are taken"
+    assert "expected the stage 'finalists' to be done" in said
+
+
+def test_a_stage_of_no_study_has_the_defaults(tmp_path: Path) -> None:
+    nowhere = ["search", "--name", "none", "--results", str(tmp_path)]
+    assert cli._as_begun(nowhere).name == "deap"
+    assert cli._as_begun(nowhere).pps == ("gsr", "resp", "ppg")
