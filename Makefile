@@ -11,9 +11,9 @@ study: .venv/ready
 test: check
 	$(BIN)/python -m pytest
 
-# Three hosts and a launcher as namespaces of this machine: Linux, root, openssh-server, rsync.
+# Three hosts and a launcher as namespaces of this machine: Linux, root, and what .ci/run installs.
 test-cluster: .venv/ready-for-clusters wheel
-	$(BIN)/python -m pytest -m cluster tests/cluster
+	$(BIN)/python -m pytest -m cluster --tb=short --durations=0 --durations-min=20 tests/cluster
 
 check: .venv/ready
 	$(BIN)/ruff check physiosync studies tests
