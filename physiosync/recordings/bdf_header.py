@@ -110,7 +110,7 @@ def read_bdf_header(path: Path) -> BdfHeader:
     if len(rest) < _PART * n_chans:
         found = f"{size:,} bytes" + instead_of_data(path)
         raise RecordingError(path, "header", expected=f"{header_bytes:,} bytes", found=found)
-    form = raw[192:236].decode("latin1").strip()
+    form = raw[192:236].strip().decode("latin1")
     if form != "24BIT":
         raise RecordingError(path, "data format", expected="24BIT", found=ascii(form))
     stated = int(_field(path, raw, 236, 8, "number of records", _INTEGER))
@@ -154,7 +154,8 @@ def _channels(path: Path, rest: bytes, n_chans: int) -> tuple[tuple[BdfChannel, 
 
     def text(field: int, k: int) -> str:
         at = starts[field] + widths[field] * k
-        return rest[at : at + widths[field]].decode("latin1").strip()
+        # Blanks go first: decoded, a byte that is none, as MNE sees it, could become one.
+        return rest[at : at + widths[field]].strip().decode("latin1")
 
     def value(field: int, k: int, what: str, kind: re.Pattern[str]) -> str:
         where = f"channel {k + 1} ({ascii(text(0, k))[1:-1]}), {what}"
@@ -166,7 +167,7 @@ def _channels(path: Path, rest: bytes, n_chans: int) -> tuple[tuple[BdfChannel, 
         channel = BdfChannel(
             index=k,
             label=label,
-            unit=text(2, k).replace("\xb5", "u"),
+            unit=text(2, k).replace("\xb5", "u").replace("\x83\xca", "u"),
             physical_min=float(value(3, k, "physical minimum", _NUMBER)),
             physical_max=float(value(4, k, "physical maximum", _NUMBER)),
             digital_min=int(value(5, k, "digital minimum", _INTEGER)),

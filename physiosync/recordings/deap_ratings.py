@@ -26,7 +26,7 @@ FILE_NAME = "participant_ratings.csv"
 SCALES = {"valence": 9, "arousal": 9, "dominance": 9, "liking": 9, "familiarity": 5}
 
 _INTEGER = re.compile(r"[0-9]{1,4}")
-_NUMBER = re.compile(r"[0-9]{1,2}([.,][0-9]*)?")
+_NUMBER = re.compile(r"[0-9]{1,2}([.,][0-9]+)?")
 _NONE = ("", "nan", "na", "n/a")
 _KEYS = ("participant_id", "trial", "experiment_id")
 #: The whole cohort's is some 80 KB.

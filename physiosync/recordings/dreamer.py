@@ -132,7 +132,7 @@ def read_dreamer(
     band : of the EEG that is kept. Clip and baseline are filtered on their own, as they need not
         follow on each other. Samples of the clip around the part are heard too, so that only where
         the clip itself begins or ends, and at both ends of the baseline, the filter has to go on as
-        if the signal were reflected (`filtering.band_pass`): for 4-45 Hz, 1.25 s
+        if the signal were mirrored (`filtering.band_pass`): for 4-45 Hz, 1.25 s
 
     Returns
     -------

@@ -98,7 +98,7 @@ def renamed(old: str, new: str) -> Callable[[str], str]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (in_cell(2, "Valence", "9.01"), r"line 2, Valence: expected a rating from 1 to 9, found '9"),
+        (in_cell(2, "Valence", "9.01"), r"line 2, Valence: expected a rating from 1 to 9"),
         (in_cell(3, "Arousal", "0.99"), r"line 3, Arousal: expected a rating from 1 to 9"),
         (in_cell(3, "Liking", "-3"), r"line 3, Liking: expected a rating from 1 to 9, found '-3'"),
         (in_cell(3, "Liking", "high"), r"line 3, Liking: .*found 'high'"),
