@@ -15,8 +15,8 @@ electrodes. Twente's skin conductance in nS becomes a resistance in Ohm like Gen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -41,6 +41,7 @@ from physiosync.recordings.deap import MAX_MAGNITUDE, ROWS, ROWS_OF, where_const
 from physiosync.recordings.deap_ratings import Rated, read_ratings
 from physiosync.recordings.deap_session import RATE, Session, open_session
 from physiosync.recordings.deap_skin import resistance, scale_to_ohm
+from physiosync.recordings.deap_trials import BASELINE_SECONDS, Spans, shown_trials
 from physiosync.recordings.numbered import find_numbered, number_of
 from physiosync.shard_layout import BASE_SECONDS
 from physiosync.skin import MOST_MISSING
@@ -48,10 +49,9 @@ from physiosync.skin import MOST_MISSING
 Floats = NDArray[np.float32]
 Array = NDArray[np.float64]
 
-#: Rest before each video.
-BASELINE_SECONDS = 3
-#: Subject -> trials that the recording lacks.
-_NOT_RECORDED: Mapping[int, tuple[int, ...]] = {28: (23, 24, 25)}
+
+#: How a header may spell degrees Celsius.
+_CELSIUS = re.compile(r"(°|deg)? ?C(elsius)?", re.IGNORECASE)
 
 
 class DeapBdfPreprocessing(PreprocessingConfig):
@@ -123,19 +123,12 @@ def read_deap_bdf(
     Raises
     ------
     RecordingError
-        for what `open_session` and `read_ratings` refuse, another number of onsets than trials,
-        onsets closer than `config.seconds`, a trial or video beyond `n_trials`, no EOG to regress
-        on, and a file without a trial to use
+        for what `open_session`, `read_ratings` and `shown_trials` refuse, no EOG to regress on, and
+        EEG that is constant in every trial
     """
     session = open_session(path)
     number = number_of(path)
-    table = read_ratings(ratings, number)
-    for rated in table:
-        for column, value in (("Trial", rated.trial), ("Experiment_id", rated.video)):
-            if value > n_trials:
-                where = f"participant {number}, {column}"
-                expected, found = f"1 to {n_trials}", f"{value}"
-                raise RecordingError(ratings, where, expected=expected, found=found)
+    table = read_ratings(ratings, number, n_trials=n_trials)
     if config.eyes == "regress" and "eog" in session.missing:
         expected = "EXG1 to EXG4, to take eye movements out (--eyes keep leaves them in)"
         raise RecordingError(path, "EOG", expected=expected, found=session.missing["eog"])
@@ -146,74 +139,8 @@ def read_deap_bdf(
             f"the header counts {header.stated_records} records and the file holds "
             f"{header.n_records}; all were read"
         )
-    shown = _shown(session, number, table, config.seconds, n_trials, notes)
+    shown = shown_trials(session, number, table, config.seconds, n_trials, notes)
     return _cut(session, number, shown, config, notes)
-
-
-def _shown(
-    session: Session,
-    number: int,
-    table: Sequence[Rated],
-    seconds: float,
-    n_trials: int,
-    notes: list[str],
-) -> list[tuple[Rated, int]]:
-    """Trials and the samples of their onsets, by video."""
-    path, onsets = session.path, session.onsets()
-    skipped = _NOT_RECORDED.get(number, ())
-    if len(onsets) == n_trials:
-        skipped = ()
-    elif not skipped or len(onsets) != n_trials - len(skipped):
-        expected = f"{n_trials} onsets of a video (code 4)"
-        if skipped:
-            expected += f", or {n_trials - len(skipped)} without trials {_listed(skipped)}"
-        raise RecordingError(path, "Status", expected=expected, found=f"{len(onsets)}")
-    if skipped:
-        notes.append(f"trials {_listed(skipped)} are not in the recording")
-    if len(onsets) > 1 and (closest := int(np.diff(onsets).min())) < seconds * RATE:
-        expected, found = f"onsets at least {seconds:g} s apart", f"{closest / RATE:g} s"
-        raise RecordingError(path, "Status", expected=expected, found=found)
-    trials = [trial for trial in range(1, n_trials + 1) if trial not in skipped]
-    rated = {one.trial: one for one in table}
-    shown = []
-    for trial, onset in zip(trials, onsets.tolist(), strict=True):
-        left = (session.n_times - onset) / RATE
-        if trial not in rated:
-            notes.append(f"trial {trial} left out: no row in the table of ratings")
-        elif left < seconds / 2:
-            notes.append(f"trial {trial} left out: the recording ends {left:g} s after its onset")
-        else:
-            shown.append((rated[trial], onset))
-            if left < seconds:
-                notes.append(f"trial {trial} cut short: the recording ends after {left:g} s")
-    if not shown:
-        raise RecordingError(
-            path, "trials", expected="at least one to use", found=f"none: {'; '.join(notes)}"
-        )
-    for name in ("valence", "arousal", "dominance", "liking"):
-        without = [one.trial for one, _ in shown if name not in one.ratings]
-        if without:
-            notes.append(f"{name} not given in trials {_listed(without)}")
-    return sorted(shown, key=lambda pair: pair[0].video)
-
-
-@dataclass(frozen=True)
-class _Spans:
-    """Where trials are: their videos in raw samples, and at the new rate their rest and video."""
-
-    raw: list[slice]
-    rest: list[slice]
-    video: list[slice]
-
-    @classmethod
-    def of(cls, onsets: Sequence[int], seconds: float, sfreq: float) -> _Spans:
-        rest, video = [], []
-        for onset in onsets:
-            begin = round(onset * Fraction(sfreq) / RATE)
-            rest.append(slice(max(0, begin - round(BASELINE_SECONDS * sfreq)), begin))
-            video.append(slice(begin, begin + round(seconds * sfreq)))
-        raw = [slice(onset, onset + round(seconds * RATE)) for onset in onsets]
-        return cls(raw, rest, video)
 
 
 def _cut(
@@ -224,7 +151,7 @@ def _cut(
     notes: list[str],
 ) -> Recording:
     """Change the rate of the whole session, filter its EEG, and take the trials out of it."""
-    spans = _Spans.of([onset for _, onset in shown], config.seconds, config.sfreq)
+    spans = Spans.of([onset for _, onset in shown], config.seconds, config.sfreq)
     absent = dict(session.missing)
     to_ohm = None if "gsr" in absent else scale_to_ohm(session.sensors["GSR"][0].unit, number)
     if isinstance(to_ohm, str):
@@ -293,7 +220,7 @@ def _cut(
 def _filtered(
     whole: Mapping[str, Floats],
     flat: NDArray[np.bool_],
-    spans: _Spans,
+    spans: Spans,
     config: DeapBdfPreprocessing,
     notes: list[str],
 ) -> Floats:
@@ -322,11 +249,6 @@ def _filtered(
 def _channels(modality: str, session: Session, sfreq: float) -> Channels:
     rows = ROWS[ROWS_OF[modality]]
     unit = rows[0][2]
-    if modality == "temp":
-        found = session.sensors["Temp"][0].unit
-        unit = unit if found.lower().lstrip("°").removeprefix("deg") in ("c", "") else "a.u."
+    if modality == "temp" and not _CELSIUS.fullmatch(session.sensors["Temp"][0].unit):
+        unit = "a.u."
     return Channels(tuple(name for name, _, _ in rows), unit, sfreq)
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))

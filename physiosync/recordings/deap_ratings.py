@@ -69,11 +69,15 @@ def find_ratings(folder: Path) -> Path:
     )
 
 
-def read_ratings(path: Path, participant: int) -> list[Rated]:
+def read_ratings(path: Path, participant: int, *, n_trials: int = 40) -> list[Rated]:
     """The trials of one participant, in the order of presentation.
 
     Empty cells, and "NaN" or "NA", are ratings that were not given. All rows of the file have to be
     sound in the columns that say whose they are; the others only for this participant.
+
+    Parameters
+    ----------
+    n_trials : that were shown, and the number of videos; only tests need another
 
     Raises
     ------
@@ -97,8 +101,8 @@ def read_ratings(path: Path, participant: int) -> list[Rated]:
         }
         mine.append(
             Rated(
-                trial=_whole(path, line, "Trial", row["trial"]),
-                video=_whole(path, line, "Experiment_id", row["experiment_id"]),
+                trial=_whole(path, line, "Trial", row["trial"], n_trials),
+                video=_whole(path, line, "Experiment_id", row["experiment_id"], n_trials),
                 ratings=given,
             )
         )
@@ -178,11 +182,13 @@ def _text(path: Path) -> str:
     return text
 
 
-def _whole(path: Path, line: int, column: str, cell: str) -> int:
-    if not _INTEGER.fullmatch(cell) or int(cell) < 1:
-        where = f"line {line}, {column}"
-        raise RecordingError(path, where, expected="a whole number from 1", found=ascii(cell))
-    return int(cell)
+def _whole(path: Path, line: int, column: str, cell: str, highest: int | None = None) -> int:
+    value = int(cell) if _INTEGER.fullmatch(cell) else 0
+    if value < 1 or (highest is not None and value > highest):
+        where, upto = f"line {line}, {column}", f" to {highest}" if highest else ""
+        expected = f"a whole number from 1{upto}"
+        raise RecordingError(path, where, expected=expected, found=ascii(cell))
+    return value
 
 
 def _rating(path: Path, line: int, name: str, cell: str, highest: int) -> float | None:

@@ -295,6 +295,15 @@ def test_the_unit_of_skin_conductance(tmp_path: Path, number: int, unit: str, sa
     assert recording.modalities["gsr"].unit == "Ohm"
 
 
+def test_a_temperature_in_an_unknown_unit_is_called_so(tmp_path: Path) -> None:
+    for unit, right in (("C", "degC"), ("Deg C", "degC"), ("\xb0C", "degC"), ("uV", "a.u.")):
+        session = made_up(2)
+        session.scales["Temp"] = (unit, -262.144, 262.143)
+        recording = read(tmp_path, session)
+        assert recording.modalities["temp"].unit == right
+        assert recording.trials[0].signals["temp"].mean() == pytest.approx(30, rel=0.01)
+
+
 def test_peripherals_without_a_channel_are_left_out(tmp_path: Path) -> None:
     session = made_up(5)
     names = [*GENEVA, *EXG, *OTHERS, "Status"]
@@ -481,6 +490,8 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64
         (lambda _: POINTER, r"found 127 bytes that begin with .*git-lfs pointer to the data"),
         (lambda _: b"\0" * 132, r"found 132 bytes .*, perhaps a pointer to the data"),
         (lambda _: b"<html>" + b"x" * 9000, r"expected a BioSemi BDF file, .*<html>"),
+        (lambda raw: raw + b"\0" * 5, r"data: expected 20 records .*, found 20 and 5 bytes"),
+        (lambda raw: put(236, b"-1 ")(raw)[:-5], r"data: expected a whole number of records of"),
         (put(0, b"0       "), r"expected a BioSemi BDF file"),
         (put(184, b"12288   "), r"header: expected 256 bytes for the file .* for 48 channels"),
         (put(252, b"47  "), r"header: expected .*, found 12544 bytes for 47 channels"),
@@ -553,7 +564,7 @@ def test_a_subject_or_trial_that_does_not_fit_the_table(tmp_path: Path) -> None:
         rows = rows_of(5, 3)
         rows[0][column] = 4
         ratings = write_ratings(tmp_path, rows)
-        with pytest.raises(RecordingError, match=f"{column}: expected 1 to 3, found 4"):
+        with pytest.raises(RecordingError, match=f"line 2, {column}: expected .* 1 to 3, found"):
             read_deap_bdf(path, ratings=ratings, config=AS_IT_IS, n_trials=3)
     other = path.rename(tmp_path / "person.bdf")
     with pytest.raises(RecordingError, match=r"name: expected s01, s02, \.\.\., found person"):
