@@ -40,6 +40,7 @@ def prepare(
     config: PreprocessingConfig,
     *,
     workers: int = 0,
+    strict: bool = False,
     on_subject: Callable[[Path, int, int, bool], None] | None = None,
 ) -> list[Path]:
     """Read, preprocess and write one shard a subject.
@@ -54,6 +55,8 @@ def prepare(
     read : called as `read(file)` or `read(file, subject)`; has to be picklable for several workers
     folder : of the shards
     workers : processes; 0 for one a CPU, 1 for this one alone
+    strict : nothing may be left out: a recording of which the shard would lack something can't be
+        used, and its shard is not written. One that is there already stays
     on_subject : called as (shard, done, total, skipped) after each subject, in this process
 
     Returns
@@ -69,7 +72,14 @@ def prepare(
     found: list[Path] = []
     failed: list[tuple[int, RecordingError]] = []
     with tempfile.TemporaryDirectory(prefix="physiosync-") as claims:
-        job = partial(_prepare_one, read=read, folder=folder, config=config, claims=Path(claims))
+        job = partial(
+            _prepare_one,
+            read=read,
+            folder=folder,
+            config=config,
+            strict=strict,
+            claims=Path(claims),
+        )
         kept = _kept(sources, folder, config)
         # Closing, so that an error in `on_subject` ends the workers before their claims go.
         with closing(_outcomes(job, sources, kept, workers)) as outcomes:
@@ -147,6 +157,7 @@ def _prepare_one(
     read: Callable[..., Recording],
     folder: Path,
     config: PreprocessingConfig,
+    strict: bool,
     claims: Path,
 ) -> _Outcome:
     """The shard of one source, and whether it was there already; an error is returned."""
@@ -154,15 +165,27 @@ def _prepare_one(
     try:
         if kept is not None:
             _claim(kept.stem, file, claims)
+            _allow(read_info(kept).left_out, file, strict)
             return kept, True
         recording = read(source) if isinstance(source, Path) else read(*source)
         _claim(recording.subject, file, claims)
         path = shard_path(folder, recording.subject)
         if is_current(path, config.uid(), recording.fingerprint):
+            _allow(read_info(path).left_out, file, strict)
             return path, True
-        return write_shard(preprocess(recording, config), folder, config), False
+        done = preprocess(recording, config)
+        _allow(done.left_out, file, strict)
+        return write_shard(done, folder, config), False
     except RecordingError as error:
         return error
+
+
+def _allow(left_out: Sequence[str], file: Path, strict: bool) -> None:
+    """Raise RecordingError if something is left out of a recording where nothing may be."""
+    if strict and left_out:
+        raise RecordingError(
+            file, "left out", expected="nothing (--strict)", found="; ".join(left_out)
+        )
 
 
 def _claim(subject: str, file: Path, claims: Path) -> None:

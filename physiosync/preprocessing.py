@@ -14,10 +14,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
-from scipy.signal import resample_poly
 
 from physiosync.config import Config
 from physiosync.errors import RecordingError
+from physiosync.filtering import resample
 from physiosync.recordings.base import Recording, Trial
 from physiosync.shard_layout import BASE_SECONDS
 from physiosync.skin import log_conductance
@@ -111,18 +111,6 @@ def subtract_template(x: Floats, baseline: Floats, second: int) -> Floats:
     template = blocks.mean(axis=1, dtype=np.float64)
     repeated = np.tile(template, -(-n_times // second))[:, :n_times]
     return np.asarray(x - repeated, dtype=np.float32)
-
-
-def resample(x: Floats, ratio: Fraction) -> Floats:
-    """Resample (n_chans, n_times) by `ratio`, with an anti-aliasing filter, to ceil(n * ratio)."""
-    if ratio == 1:
-        return x
-    # Up-sampling leaves a trace of the offset at the old rate's multiples, so that goes first.
-    mean = x.mean(axis=1, keepdims=True, dtype=np.float64)
-    # "line": without it the filter would take the signal for zero beyond its ends, and every trial
-    # of a signal that drifts (temperature, skin conductance) would begin and end in a step.
-    y = resample_poly(x - mean, ratio.numerator, ratio.denominator, axis=1, padtype="line")
-    return np.asarray(y + mean, dtype=np.float32)
 
 
 def _check(recording: Recording) -> None:

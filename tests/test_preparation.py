@@ -205,3 +205,24 @@ def test_an_interrupted_run_leaves_whole_shards_and_goes_on(
 
 def test_no_sources_give_no_shards(tmp_path: Path) -> None:
     assert prepare([], read_source, tmp_path / "shards", CONFIG) == []
+
+
+def _left_out(path: Path) -> Recording:
+    made = read_source(path)
+    return replace(made, left_out=("trial 7 (v7): a reason",) if path.stem == "s2" else ())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_strict_takes_what_is_left_out_for_an_error(
+    sources: list[Path], tmp_path: Path, workers: int
+) -> None:
+    folder = tmp_path / "shards"
+    found = r"s2\.npy: left out: expected nothing \(--strict\), found trial 7 \(v7\): a reason"
+    with pytest.raises(RecordingError, match=found):
+        prepare(sources, _left_out, folder, CONFIG, workers=workers, strict=True)
+    assert sorted(p.stem for p in folder.iterdir()) == ["s1", "s10"]
+    # Also of a shard that is there already, whether its recording is read again or not.
+    prepare(sources, _left_out, folder, CONFIG, workers=workers)
+    with pytest.raises(RecordingError, match=found):
+        prepare(sources, _left_out, folder, CONFIG, workers=workers, strict=True)
+    assert sorted(p.stem for p in folder.iterdir()) == ["s1", "s10", "s2"]

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from physiosync.errors import RecordingError
+from physiosync.filtering import resample
 from physiosync.preprocessing import (
     PreprocessingConfig,
     preprocess,
-    resample,
     subtract_template,
 )
 from physiosync.recordings.base import Channels, Recording

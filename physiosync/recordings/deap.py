@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from physiosync.errors import RecordingError
 from physiosync.files import atomic_path
 from physiosync.recordings.base import MODALITIES, Channels, Recording, Trial
+from physiosync.recordings.numbered import find_numbered, instead_of_data
 from physiosync.recordings.pickled_arrays import FloatArray
 from physiosync.recordings.py2pickle import read_arrays, write_arrays
 
@@ -52,18 +52,17 @@ PERIPHERALS: tuple[tuple[str, str, str], ...] = (
     ("Temp", "temp", "degC"),
 )
 
-_ROWS = tuple((name, "eeg", "uV") for name in EEG_NAMES) + PERIPHERALS
+ROWS = tuple((name, "eeg", "uV") for name in EEG_NAMES) + PERIPHERALS
 
 
 def _rows_of(modality: str) -> slice:
-    rows = [row for row, (_, its_modality, _) in enumerate(_ROWS) if its_modality == modality]
+    rows = [row for row, (_, its_modality, _) in enumerate(ROWS) if its_modality == modality]
     return slice(rows[0], rows[-1] + 1)
 
 
-_ROWS_OF = {m: _rows_of(m) for m in MODALITIES if any(m == row[1] for row in _ROWS)}
-_FILE_NAME = re.compile(r"s([0-9]+)\.dat", re.IGNORECASE)
+ROWS_OF = {m: _rows_of(m) for m in MODALITIES if any(m == row[1] for row in ROWS)}
 #: No sensor gives more, in any of the units above; GSR reaches some 1e7 Ohm.
-_MAX_MAGNITUDE = 1e9
+MAX_MAGNITUDE = 1e9
 
 
 def find_deap(folder: Path) -> list[Path]:
@@ -78,23 +77,7 @@ def find_deap(folder: Path) -> list[Path]:
     RecordingError
         if there is no such folder, no such file in it, or two files of one subject
     """
-    if not folder.is_dir():
-        expected, found = "a folder of DEAP files", "a file" if folder.exists() else "nothing"
-        raise RecordingError(folder, "", expected=expected, found=found)
-    numbered: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = _FILE_NAME.fullmatch(path.name)
-        if not match or not path.is_file():
-            continue
-        number = int(match[1])
-        if number in numbered:
-            found = f"{numbered[number].name} and {path.name}"
-            raise RecordingError(folder, "", expected="one file per subject", found=found)
-        numbered[number] = path
-    if not numbered:
-        expected = "files s01.dat, s02.dat, ..."
-        raise RecordingError(folder, "", expected=expected, found=_what_else(folder))
-    return [numbered[number] for number in sorted(numbered)]
+    return find_numbered(folder, ".dat")
 
 
 def read_deap(path: Path, *, shape: tuple[int, int, int] = (40, 40, 8064)) -> Recording:
@@ -124,8 +107,8 @@ def read_deap(path: Path, *, shape: tuple[int, int, int] = (40, 40, 8064)) -> Re
         whose EEG is constant in every trial
     """
     n_trials, n_chans, n_times = shape
-    if n_trials < 1 or n_chans != len(_ROWS) or n_times <= N_BASELINE:
-        raise ValueError(f"shape must be (>= 1, {len(_ROWS)}, > {N_BASELINE}), but got {shape}")
+    if n_trials < 1 or n_chans != len(ROWS) or n_times <= N_BASELINE:
+        raise ValueError(f"shape must be (>= 1, {len(ROWS)}, > {N_BASELINE}), but got {shape}")
     raw = _read_bytes(path, shape)
     labels, data = _unpack(read_arrays(raw, path), path, shape)
     _check_ratings(path, labels)
@@ -136,9 +119,9 @@ def read_deap(path: Path, *, shape: tuple[int, int, int] = (40, 40, 8064)) -> Re
         _check_samples(path, name, data[row])
         signals.append(_split(data[row, :, N_BASELINE:]))
         baselines.append(_split(data[row, :, :N_BASELINE]))
-        for modality, rows in _ROWS_OF.items():
+        for modality, rows in ROWS_OF.items():
             flat[row, rows] = np.ptp(signals[row][modality], axis=1) == 0
-    missing = {m: np.asarray(flat[:, rows].all(axis=1)) for m, rows in _ROWS_OF.items()}
+    missing = {m: np.asarray(flat[:, rows].all(axis=1)) for m, rows in ROWS_OF.items()}
     if missing["eeg"].all():
         expected, found = "EEG that varies", "constant channels only, in every trial"
         raise RecordingError(path, "data", expected=expected, found=found)
@@ -158,13 +141,13 @@ def read_deap(path: Path, *, shape: tuple[int, int, int] = (40, 40, 8064)) -> Re
         subject=path.stem.lower(),
         modalities={
             modality: _channels(rows)
-            for modality, rows in _ROWS_OF.items()
+            for modality, rows in ROWS_OF.items()
             if any(modality in trial.signals for trial in trials)
         },
         trials=trials,
         source=path,
         fingerprint=hashlib.sha256(raw).hexdigest(),
-        left_out=_left_out(names, flat, missing),
+        left_out=where_constant(names, flat, missing),
     )
 
 
@@ -194,15 +177,6 @@ def write_deap(path: Path, data: NDArray[Any], labels: NDArray[Any]) -> None:
         write_arrays(stream, {"labels": labels, "data": data})
 
 
-def _what_else(folder: Path) -> str:
-    """What lies in a folder without DEAP files, with a hint if they lie one folder down."""
-    below = {p.parent.name for p in folder.glob("*/*") if _FILE_NAME.fullmatch(p.name)}
-    if below:
-        return f"none, but some in its folder {min(below)}"
-    others = sorted(p.name for p in folder.iterdir())
-    return f"none among {len(others)} others ({', '.join(others[:3])})" if others else "no files"
-
-
 def _read_bytes(path: Path, shape: tuple[int, int, int]) -> bytes:
     """The whole file, if its size is plausible.
 
@@ -215,17 +189,9 @@ def _read_bytes(path: Path, shape: tuple[int, int, int]) -> bytes:
         raise RecordingError(path, "", expected="a file", found=found)
     size, needed = path.stat().st_size, math.prod(shape) * 8
     if not needed // 4 <= size <= 2 * needed + 2**16:
-        found = f"{size:,} bytes" + (_instead_of_data(path) if size < needed else "")
+        found = f"{size:,} bytes" + (instead_of_data(path) if size < needed else "")
         raise RecordingError(path, "", expected=f"about {needed:,} bytes", found=found)
     return path.read_bytes()
-
-
-def _instead_of_data(path: Path) -> str:
-    with path.open("rb") as stream:
-        start = stream.read(1024)
-    if start.startswith(b"version https://git-lfs"):
-        return ", a git-lfs pointer to the data (`git lfs pull` fetches it)"
-    return ", perhaps a pointer to the data" if len(start) < 1024 else ", a truncated file"
 
 
 def _unpack(
@@ -255,25 +221,25 @@ def _check_samples(path: Path, trial: str, values: FloatArray) -> None:
     """Refuse NaN, Inf and numbers off any scale in (channels, samples) of one trial."""
     with np.errstate(invalid="ignore"):
         extremes = np.maximum(-values.min(axis=1), values.max(axis=1))  # NaN stays NaN
-        if (extremes <= _MAX_MAGNITUDE).all():
+        if (extremes <= MAX_MAGNITUDE).all():
             return
-        row, sample = np.argwhere(~(np.abs(values) <= _MAX_MAGNITUDE))[0]
-    name, _, unit = _ROWS[row]
+        row, sample = np.argwhere(~(np.abs(values) <= MAX_MAGNITUDE))[0]
+    name, _, unit = ROWS[row]
     where = f"data, {trial}, channel {row} ({name}), sample {sample}"
-    expected = f"a number within {_MAX_MAGNITUDE:g} {unit}"
+    expected = f"a number within {MAX_MAGNITUDE:g} {unit}"
     raise RecordingError(path, where, expected=expected, found=f"{values[row, sample]}")
 
 
 def _split(values: FloatArray) -> dict[str, NDArray[np.float32]]:
     """Modality -> its rows of (channels, samples) as float32; the only copy that is made."""
-    return {m: np.array(values[rows], dtype=np.float32, order="C") for m, rows in _ROWS_OF.items()}
+    return {m: np.array(values[rows], dtype=np.float32, order="C") for m, rows in ROWS_OF.items()}
 
 
 def _channels(rows: slice) -> Channels:
-    return Channels(tuple(name for name, _, _ in _ROWS[rows]), _ROWS[rows][0][2], SFREQ)
+    return Channels(tuple(name for name, _, _ in ROWS[rows]), ROWS[rows][0][2], SFREQ)
 
 
-def _left_out(
+def where_constant(
     names: Sequence[str], flat: NDArray[np.bool_], missing: Mapping[str, NDArray[np.bool_]]
 ) -> tuple[str, ...]:
     """Sentences on what is constant while the video runs: trials, modalities, single channels.
@@ -282,7 +248,7 @@ def _left_out(
     """
     sentences = []
     kept, n_trials = ~missing["eeg"], len(names)
-    for modality, rows in _ROWS_OF.items():
+    for modality, rows in ROWS_OF.items():
         gone = missing[modality] if modality == "eeg" else kept & missing[modality]
         if gone.any():
             what = "whole trial" if modality == "eeg" else modality
@@ -294,6 +260,6 @@ def _left_out(
         for row in range(rows.start, rows.stop):
             n_flat = np.count_nonzero(kept & flat[:, row] & ~missing[modality])
             if n_flat:
-                name = _ROWS[row][0]
+                name = ROWS[row][0]
                 sentences.append(f"channel {name} kept, constant in {n_flat} of {n_trials} trials")
     return tuple(sentences)

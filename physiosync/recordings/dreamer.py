@@ -3,8 +3,9 @@
 Everybody saw the same clips and rated them from 1 to 5 [1]_. The index of a cell is the clip; the
 order of presentation is not in the file. EEG has 14 channels at 128 Hz, the ECG two leads at a rate
 of its own, 256 Hz. Both are as the devices gave them, unfiltered and with their offsets (some 4200
-for EEG). The authors name no unit. The headset's maker says that "one emotiv unit is almost exactly
-one microvolt", so the EEG is taken for uV; the ECG is in arbitrary units.
+for EEG); a band-pass of the EEG is an option. The authors name no unit. The headset's maker says
+that "one emotiv unit is almost exactly one microvolt", so the EEG is taken for uV; the ECG is in
+arbitrary units.
 
 .. [1] Katsigiannis, Ramzan (2018). DREAMER: A Database for Emotion Recognition Through EEG and ECG
    Signals From Wireless Low-cost Off-the-Shelf Devices. IEEE Journal of Biomedical and Health
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from physiosync.errors import RecordingError
+from physiosync.filtering import Band, band_pass, settling
 from physiosync.preprocessing import PreprocessingConfig
 from physiosync.recordings.base import Recording, Trial
 from physiosync.recordings.dreamer_file import (
@@ -48,6 +50,7 @@ __all__ = [
 
 Part: TypeAlias = Literal["first", "last"]
 _RATE = CHANNELS["eeg"].sfreq
+_ALL = Band()
 
 
 class DreamerPreprocessing(PreprocessingConfig):
@@ -60,12 +63,21 @@ class DreamerPreprocessing(PreprocessingConfig):
     """Taken of each clip."""
     part: Part = "last"
     """Which end of the clip they are."""
+    band: Band = _ALL
+    """Of the EEG that is kept; by default all, its offset too."""
+
+    @model_validator(mode="after")
+    def _band_fits(self) -> DreamerPreprocessing:
+        self.band.check(_RATE)
+        return self
 
     def identity(self) -> dict[str, Any]:
         """Everything that changes a result, as plain JSON values."""
         plain = super().identity()
         if (self.seconds, self.part) == (60.0, "last"):
             del plain["seconds"], plain["part"]
+        if self.band == _ALL:
+            del plain["band"]
         return plain
 
 
@@ -96,7 +108,12 @@ def find_dreamer(path: Path) -> list[tuple[Path, str]]:
 
 
 def read_dreamer(
-    path: Path, subject: str, *, seconds: float = 60.0, part: Part = "last"
+    path: Path,
+    subject: str,
+    *,
+    seconds: float = 60.0,
+    part: Part = "last",
+    band: Band = _ALL,
 ) -> Recording:
     """Read one subject.
 
@@ -112,6 +129,10 @@ def read_dreamer(
     seconds : taken of each clip; shorter clips are taken whole. `prepare` can't see this option and
         the next: give it a `DreamerPreprocessing` that holds the same
     part : which end of the clip they are
+    band : of the EEG that is kept. Clip and baseline are filtered on their own, as they need not
+        follow on each other. Samples of the clip around the part are heard too, so that only where
+        the clip itself begins or ends, and at both ends of the baseline, the filter has to go on as
+        if the signal were mirrored (`filtering.band_pass`): for 4-45 Hz, 1.25 s
 
     Returns
     -------
@@ -149,17 +170,27 @@ def read_dreamer(
         begin = n_clip - n_times if part == "last" else 0
         if 0 < n_times < round(seconds * _RATE):
             notes.add(f"clips shorter than {seconds:g} s, taken whole", k, n_times / _RATE)
-        signals, baseline = {}, {}
+        signals, baseline, around, within = {}, {}, {}, {}
         for modality, (stimuli, rests) in arrays.items():
             ratio = CHANNELS[modality].sfreq / _RATE
+            margin = settling(_RATE, band) if modality == "eeg" else 0
             span = slice(round(begin * ratio), round((begin + n_times) * ratio))
+            first = max(0, span.start - margin)
             where = f"{subject}, {modality.upper()}"
-            signals[modality] = checked(
-                stimuli[k][span], modality, path, f"{where}.stimuli, {film(k)}", span.start
+            around[modality] = checked(
+                stimuli[k][first : span.stop + margin],
+                modality,
+                path,
+                f"{where}.stimuli, {film(k)}",
+                first,
             )
+            within[modality] = slice(span.start - first, span.stop - first)
+            signals[modality] = around[modality][:, within[modality]]
             baseline[modality] = checked(rests[k], modality, path, f"{where}.baseline, {film(k)}")
         usable = _usable(signals, k, n_times / _RATE, notes)
         if "eeg" in usable:
+            signals["eeg"] = band_pass(around["eeg"], _RATE, band)[:, within["eeg"]]
+            baseline["eeg"] = band_pass(baseline["eeg"], _RATE, band)
             trials.append(
                 Trial(
                     stimulus=film(k),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from physiosync.cli import main
+from physiosync.filtering import Band
 from physiosync.preparation import prepare
 from physiosync.preprocessing import PreprocessingConfig
 from physiosync.recordings.dreamer import (
@@ -85,12 +86,14 @@ def test_the_command_line_makes_shards_of_another_part_again(
         (["--seconds", "2", "--part", "first"], written),
         ([], written),
         (["--preset", "paper", "--workers", "1"], written),
+        (["--low", "4", "--high", "45"], written),
+        (["--low", "4", "--high", "45"], kept),
     ):
         assert prepared([*command, *options], monkeypatch, capsys) == said
         uids.append(read_info(shards / "s01.parquet").config_uid)
     assert uids[0] == PreprocessingConfig().uid()  # so that a study keeps them
     assert uids[6] == PreprocessingConfig.paper().uid()
-    assert len(set(uids)) == 4
+    assert len(set(uids)) == 5
 
 
 def test_the_command_line_takes_each_formats_options(
@@ -103,7 +106,7 @@ def test_the_command_line_takes_each_formats_options(
         (["deap", folder, folder, "--seconds", "2"], 2, "--seconds"),
         (["dreamer", folder, folder, "--seconds", "0"], 2, "greater than or equal to 0.5"),
         (["dreamer", folder], 2, "required"),
-        (["seed", folder, folder], 2, "deap, dreamer"),
+        (["seed", folder, folder], 2, "deap, deap-bdf, dreamer"),
     ):
         with pytest.raises(SystemExit) as stop:
             prepared(argv, monkeypatch, capsys)
@@ -114,5 +117,38 @@ def test_the_command_line_takes_each_formats_options(
 def test_a_part_is_in_the_identity_unless_it_is_the_default() -> None:
     assert DreamerPreprocessing().uid() == PreprocessingConfig().uid()
     assert DreamerPreprocessing(sfreq=64).uid() == PreprocessingConfig(sfreq=64).uid()
-    others = [DreamerPreprocessing(seconds=30), DreamerPreprocessing(part="first")]
-    assert len({c.uid() for c in (*others, PreprocessingConfig())}) == 3
+    others = [
+        DreamerPreprocessing(seconds=30),
+        DreamerPreprocessing(part="first"),
+        DreamerPreprocessing(band=Band(low=4)),
+    ]
+    assert len({c.uid() for c in (*others, PreprocessingConfig())}) == 4
+    with pytest.raises(ValueError, match="below 64 Hz"):
+        DreamerPreprocessing(band=Band(high=64))
+
+
+def test_a_band_is_taken_of_each_piece(path: Path) -> None:
+    """The offset goes; the part is as in the whole clip, but where the clip ends."""
+    rng = np.random.default_rng(0)
+    people = cohort(1)
+    seconds = np.arange(20 * 128) / 128
+    rhythm = np.sin(2 * np.pi * 10 * seconds)[:, None] * rng.uniform(5, 9, 14)
+    drift = 4200 + 40 * np.sin(2 * np.pi * 0.1 * seconds)[:, None] + rng.normal(0, 9, 14)
+    eeg = people[0]["EEG"]
+    eeg["stimuli"] = [rhythm + drift] * 3
+    eeg["baseline"] = [(rhythm + drift)[: 61 * 8]] * 3
+    people[0]["ECG"]["stimuli"] = [np.tile(people[0]["ECG"]["stimuli"][0], (4, 1))] * 3
+    write_dreamer(path, people)
+    band = Band(low=4, high=45)
+    edge = 160
+    for part, at in (("first", slice(0, 640)), ("last", slice(20 * 128 - 640, None))):
+        plain = read_dreamer(path, "s01", seconds=5, part=part)
+        trial = read_dreamer(path, "s01", seconds=5, part=part, band=band).trials[0]
+        x, right = trial.signals["eeg"], rhythm[at].T
+        inner = slice(edge, None) if part == "first" else slice(None, -edge)
+        np.testing.assert_allclose(x[:, inner], right[:, inner], atol=0.1)
+        assert np.abs(x).max() < 30  # Nor is there a step where the clip begins or ends.
+        rest = trial.baseline["eeg"]
+        np.testing.assert_allclose(rest[:, edge:-edge], rhythm.T[:, edge : 61 * 8 - edge], atol=0.1)
+        np.testing.assert_array_equal(trial.signals["ecg"], plain.trials[0].signals["ecg"])
+        np.testing.assert_array_equal(trial.baseline["ecg"], plain.trials[0].baseline["ecg"])
