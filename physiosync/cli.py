@@ -86,6 +86,10 @@ class PrepareMne(_PrepareOptions):
     """Columns to take as ratings; all that have no other meaning if none are named."""
     types: tuple[str, ...] = ()
     """What channels are where the file does not say, such as ECG=ecg EDA=gsr."""
+    channels: Path | None = None
+    """Table with columns name, and type or unit or both, where files lack them or are wrong."""
+    common_channels: bool = False
+    """Take only the channels that all files have, where they differ."""
     drop: tuple[str, ...] = ()
     """Channels to leave out, such as A2-A1."""
     baseline_seconds: float = Field(default=0.0, ge=0)
@@ -111,9 +115,10 @@ def prepare(
     """Read recordings, preprocess them, and write one Parquet shard a subject."""
     from physiosync.preparation import Source
     from physiosync.preparation import prepare as write_shards
+    from physiosync.recordings.channels import described
     from physiosync.recordings.deap import find_deap, read_deap
     from physiosync.recordings.dreamer import DreamerPreprocessing, find_dreamer, read_dreamer
-    from physiosync.recordings.mne_raw import MneOptions, find_mne, read_mne, typed
+    from physiosync.recordings.mne_raw import MneOptions, find_mne, read_mne
 
     def say(path: Path, done: int, total: int, skipped: bool) -> None:
         print(f"{path.stem} {'is up to date' if skipped else 'written'}, {done}/{total}")
@@ -127,7 +132,8 @@ def prepare(
         config = DreamerPreprocessing(**config.model_dump(), seconds=given.seconds, part=given.part)
     elif isinstance(given, PrepareMne):
         options = MneOptions(
-            types=typed(given.types),
+            **described(given.channels, given.types),
+            common_channels=given.common_channels,
             drop=given.drop,
             highpass=given.highpass,
             lowpass=given.lowpass,

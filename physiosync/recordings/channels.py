@@ -1,4 +1,4 @@
-"""What the channels of a file are: their names, modalities and units, whatever the device wrote."""
+"""What the channels of a file are: their names and modalities, whatever the device wrote."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import mne
 
+from physiosync.errors import RecordingError
 from physiosync.recordings.base import MODALITIES
+from physiosync.recordings.tables import read_table
 
 #: MNE's cap of 10-05 electrodes, which 1.13 renamed.
 MONTAGE = next(
@@ -35,40 +38,6 @@ _BY_NAME = (
 _BY_PREFIX = {"ekg": "ecg", "eda": "gsr"}
 #: MNE's type -> modality; "bio" and "misc" say too little, so the name decides.
 _BY_TYPE = {m: m for m in MODALITIES} | {"temperature": "temp"}
-#: Modalities that are voltages at the skin; all others keep their unit.
-VOLTAGES = ("eeg", "ecg", "eog", "emg")
-#: How files write a unit -> (unit that is kept, factor). Voltages at the skin become uV.
-_UNITS = {
-    "uV": ("uV", 1.0),
-    "mV": ("uV", 1e3),
-    "V": ("uV", 1e6),
-    "nV": ("uV", 1e-3),
-    "uS": ("uS", 1.0),
-    "nS": ("nS", 1.0),
-    "mS": ("uS", 1e3),
-    "S": ("uS", 1e6),
-    "Ohm": ("Ohm", 1.0),
-    "kOhm": ("Ohm", 1e3),
-    "MOhm": ("Ohm", 1e6),
-    "degC": ("degC", 1.0),
-}
-_SPELLINGS = {
-    "microv": "uV",
-    "microvolt": "uV",
-    "microsiemens": "uS",
-    "usiemens": "uS",
-    "siemens": "S",
-    "ohms": "Ohm",
-    "ohm": "Ohm",
-    "kohm": "kOhm",
-    "mohm": "MOhm",
-    "c": "degC",
-    "\u00b0c": "degC",
-    "oc": "degC",
-    "deg c": "degC",
-    "degreec": "degC",
-    "celsius": "degC",
-}
 
 
 @dataclass(frozen=True)
@@ -123,28 +92,6 @@ def modality_of(raw_name: str, mne_type: str) -> str | None:
     return "eeg" if mne_type == "eeg" else None
 
 
-def unit_of(text: str) -> str:
-    """A unit as this package writes it: "uV" for "\u00b5V"; "a.u." for none."""
-    text = text.strip().replace("\u00b5", "u").replace("\u03bc", "u").replace("\x83\xca", "u")
-    text = text.replace("\u03a9", "Ohm").replace("\u2126", "Ohm")
-    if text.lower() in ("", "n/a", "na", "none", "a.u.", "au"):
-        return "a.u."
-    return text if text in _UNITS else _SPELLINGS.get(text.lower(), text)
-
-
-def scale(modality: str, unit: str) -> tuple[str, float] | None:
-    """The unit that a modality is kept in and the factor to it; None if it can't be in `unit`.
-
-    Voltages at the skin become uV. Others stay as they are, but for multiples of siemens and ohm.
-    """
-    kept = _UNITS.get(unit)
-    if modality in VOLTAGES:
-        return kept if kept is not None and kept[0] == "uV" else None
-    if kept is None or kept[0] == "uV":
-        return unit, 1.0
-    return kept
-
-
 def named(names: Iterable[str], raw_name: str) -> str | None:
     """Which of these names means a channel: its own, or its cleaned one."""
     exact = [name for name in names if name == raw_name]
@@ -155,3 +102,48 @@ def pick(options: Mapping[str, Any], raw_name: str) -> Any:
     """What options that are keyed by channel say of one; None if nothing."""
     key = named(options, raw_name)
     return None if key is None else options[key]
+
+
+def described(table: Path | None, pairs: Iterable[str] = ()) -> dict[str, dict[str, str]]:
+    """What a user says of channels, as `types` and `units` of the reading options.
+
+    Parameters
+    ----------
+    table : with columns name, and type or unit or both; empty cells say nothing
+    pairs : "EDA=gsr", ...; they count more than the table
+
+    Raises
+    ------
+    RecordingError
+        If the table can't be used, or a type is none of ours.
+    """
+    types: dict[str, str] = {}
+    units: dict[str, str] = {}
+    if table is not None:
+        header, rows = read_table(table)
+        if "name" not in header or not {"type", "unit"} & set(header):
+            raise RecordingError(
+                table, "header", expected="name, and type or unit", found=", ".join(header)
+            )
+        for line, cells in rows:
+            name = cells["name"]
+            if not name or name in (*types, *units):
+                found = repr(name)
+                where = f"line {line}, column name"
+                raise RecordingError(table, where, expected="a channel, once", found=found)
+            if cells.get("type"):
+                types[name] = _type(cells["type"], table, f"line {line}, column type")
+            if cells.get("unit"):
+                units[name] = cells["unit"]
+    for pair in pairs:
+        name, _, kind = pair.rpartition("=")
+        types[name] = _type(kind if name else "", "--types", pair)
+    return {"types": types, "units": units}
+
+
+def _type(text: str, path: Path | str, field: str) -> str:
+    kind = _BY_PREFIX.get(text.lower(), text.lower())
+    if kind not in (*_BY_TYPE, "drop"):
+        expected = f"a channel's type: {', '.join(_BY_TYPE)} or drop"
+        raise RecordingError(path, field, expected=expected, found=repr(text))
+    return _BY_TYPE.get(kind, kind)

@@ -10,8 +10,6 @@ cell, "n/a" and "nan" mean that nothing was rated.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from physiosync.errors import RecordingError
+from physiosync.recordings.tables import read_table
 from physiosync.shards import natural_key
 
 REQUIRED = ("file", "subject", "onset", "duration", "stimulus")
@@ -27,10 +26,8 @@ _OPTIONAL = ("order", "baseline_onset", "baseline_duration")
 _LENGTHS = ("duration", "baseline_duration")
 _MISSING = ("", "n/a", "na", "nan")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 #: Seconds; a longer recording is none of one session, so its onsets are in another unit.
 _MAX_SECONDS = 1e6
-_MOST_ROWS = 1_000_000
 
 Span = tuple[float, float]
 
@@ -91,9 +88,8 @@ def read_events(path: Path, *, ratings: Sequence[str] = ()) -> Events:
         row of another length, a cell that is not what its column holds (a negative onset, a
         duration that is not positive, text among numbers), and a subject who saw a stimulus twice.
     """
-    header, lines = _table(path)
+    header, lines = read_table(path)
     _check_header(path, header, ratings)
-    columns = {name: [cells[k] for _, cells in lines] for k, name in enumerate(header)}
     numbers = [number for number, _ in lines]
     wanted = [
         name
@@ -103,12 +99,11 @@ def read_events(path: Path, *, ratings: Sequence[str] = ()) -> Events:
     values: dict[str, list[float]] = {}
     codes: dict[str, dict[str, int]] = {}
     for name in wanted:
-        values[name], found = _rating(path, name, columns[name], numbers)
+        values[name], found = _rating(path, name, [cells[name] for _, cells in lines], numbers)
         if found:
             codes[name] = found
     rows = []
-    for k, line in enumerate(numbers):
-        cells = {name: column[k] for name, column in columns.items()}
+    for k, (line, cells) in enumerate(lines):
         given = {name: column[k] for name, column in values.items() if math.isfinite(column[k])}
         rows.append(_event(path, line, cells, given))
     return events_of(path, rows, codes, ordered="order" in header)
@@ -192,93 +187,17 @@ def _by_order(path: Path, subject: str, rows: Sequence[Event]) -> list[Event]:
     return rows
 
 
-def text_of(path: Path) -> str:
-    """The text of a table, UTF-8 or (by its byte order mark) UTF-16.
-
-    Raises
-    ------
-    RecordingError
-        If there is no such file, or it is no text.
-    """
-    try:
-        raw = path.read_bytes()
-    except (OSError, ValueError) as error:
-        found = "a folder" if path.is_dir() else "nothing" if not path.exists() else str(error)
-        raise RecordingError(path, "", expected="a table of events", found=found) from error
-    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        text = raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise RecordingError(
-            path,
-            f"byte {error.start}",
-            expected="UTF-8 text, or UTF-16 that begins with a byte order mark",
-            found=repr(raw[error.start : error.start + 8]),
-        ) from error
-    bad = re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", text)
-    if bad:
-        raise RecordingError(
-            path,
-            f"character {bad.start()}",
-            expected="text without control characters",
-            found=repr(bad[0]),
-        )
-    return text
-
-
-def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header in lower case, and (line number, cells) of every row that holds anything."""
-    text = text_of(path)
-    first = text.lstrip("\r\n").split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    lines: list[tuple[int, list[str]]] = []
-    try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if not any(cells):
-                continue
-            if not header:
-                header = [name.lower() for name in cells]
-                continue
-            if len(cells) != len(header):
-                raise RecordingError(
-                    path,
-                    f"line {reader.line_num}",
-                    expected=f"{len(header)} cells as in the header",
-                    found=f"{len(cells)}",
-                )
-            if delimiter != ",":
-                cells = [c.replace(",", ".") if _COMMA.fullmatch(c) else c for c in cells]
-            lines.append((reader.line_num, cells))
-    except csv.Error as error:
-        raise RecordingError(
-            path, f"line {reader.line_num}", expected="a table of text", found=str(error)
-        ) from error
-    if not lines or len(lines) > _MOST_ROWS:
-        raise RecordingError(
-            path,
-            "",
-            expected=f"a header and 1 to {_MOST_ROWS:,} rows",
-            found=f"{len(lines)} rows under the header {', '.join(header)}" if header else "none",
-        )
-    return header, lines
-
-
 def _check_header(path: Path, header: Sequence[str], ratings: Sequence[str]) -> None:
     lacking = [name for name in (*REQUIRED, *ratings) if name not in header]
-    double = sorted({name for name in header if header.count(name) > 1})
     baseline = [name for name in _OPTIONAL[1:] if name in header]
-    if lacking or double or "" in header or len(baseline) == 1:
+    if lacking or len(baseline) == 1:
         raise RecordingError(
             path,
             "header",
-            expected=f"columns {', '.join(REQUIRED)}, each with a name and once"
+            expected=f"columns {', '.join(REQUIRED)}"
             + (f", and {' and '.join(_OPTIONAL[1:])} together" if len(baseline) == 1 else "")
             + (f", and {', '.join(ratings)}" if ratings else ""),
-            found=", ".join(name or "(no name)" for name in header)
-            + (f" (lacking {', '.join(lacking)})" if lacking else ""),
+            found=", ".join(header) + (f" (lacking {', '.join(lacking)})" if lacking else ""),
         )
 
 

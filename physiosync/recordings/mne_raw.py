@@ -7,128 +7,30 @@ its trials.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, JsonValue
+from numpy.typing import NDArray
 
-from physiosync.errors import RecordingError, StudyError
-from physiosync.files import sha256
-from physiosync.recordings.base import MODALITIES, Channels, Recording, Trial
-from physiosync.recordings.events import Event, Events, read_events
-from physiosync.recordings.raw_file import Floats, RawFile, ReadingOptions, open_raw
+from physiosync.errors import RecordingError
+from physiosync.recordings.base import Channels, Recording, Trial
+from physiosync.recordings.events import Event
+from physiosync.recordings.mne_sources import MneOptions, MneSource, find_mne
+from physiosync.recordings.raw_file import Floats, RawFile, open_raw
 
-#: Part of every fingerprint: shards of another way of reading are made again.
-_READER = 1
+__all__ = ["MneOptions", "MneSource", "find_mne", "read_mne"]
 
-
-class MneOptions(ReadingOptions):
-    """How recordings and their table are read; part of a shard's fingerprint."""
-
-    ratings: tuple[str, ...] = ()
-    """Columns of the table to take; all that have no other meaning if empty."""
-    baseline_seconds: float = Field(default=0.0, ge=0)
-    """Before each onset, where the table names no baseline. 0: none."""
-    dataset: str = "mne"
-    """Name of the data set, kept in the shards."""
-
-
-@dataclass(frozen=True)
-class MneSource:
-    """What one subject's recording is made of: rows of the table, files, options.
-
-    Parameters
-    ----------
-    subject : as the table names it
-    path : of the subject's first file
-    folder : that the table's files lie in
-    layout : modality -> names of the channels to take, the same for every subject
-    files : everything the recording lies in
-    """
-
-    subject: str
-    path: Path
-    folder: Path
-    events: tuple[Event, ...]
-    codes: Mapping[str, Mapping[str, int]]
-    layout: Mapping[str, tuple[str, ...]]
-    options: MneOptions
-    files: tuple[Path, ...]
-
-    def provenance(self) -> dict[str, JsonValue]:
-        """Everything but the samples that the recording comes from, as plain JSON values."""
-        plain: dict[str, JsonValue] = json.loads(
-            json.dumps(
-                {
-                    "reader": _READER,
-                    "options": self.options.identity(),
-                    "events": [vars(event) for event in self.events],
-                    "codes": self.codes,
-                    "layout": self.layout,
-                }
-            )
-        )
-        return plain
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the bytes of all files, the rows of the table and the options.
-
-        Raises
-        ------
-        RecordingError
-            If a file is missing.
-        """
-        digests = {}
-        for file in self.files:
-            if not file.is_file():
-                raise RecordingError(file, "", expected="a recording", found="nothing")
-            digests[file.name] = sha256(file)
-        text = json.dumps({"files": digests, **self.provenance()}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-def typed(pairs: Sequence[str]) -> dict[str, str]:
-    """Channel -> modality, of pairs such as "EDA=gsr"."""
-    types = dict(pair.rpartition("=")[::2] for pair in pairs)
-    for channel, modality in types.items():
-        if not channel or modality not in (*MODALITIES, "drop"):
-            raise StudyError(
-                f"types: expected NAME=TYPE with a type of {', '.join(MODALITIES)} or drop, "
-                f"found {channel}={modality}"
-            )
-    return types
-
-
-def find_mne(folder: Path, *, events: Path, options: MneOptions | None = None) -> list[MneSource]:
-    """The subjects of a table, as `preparation.prepare` takes them.
-
-    Only headers are read. A file that can't be opened is none of this function's business: reading
-    its subject says so, and the others go on.
-
-    Parameters
-    ----------
-    folder : that the table's files lie in
-    events : the table, see `recordings.events`
-
-    Raises
-    ------
-    RecordingError
-        If the table can't be used, or the channels of two subjects differ.
-    """
-    options = options or MneOptions()
-    return _sources(folder, read_events(events, ratings=options.ratings), options)
+#: uV; a signal that moves less within 2 s, in the median, is none: the R wave of a skin ECG has
+#: some hundred, and an electrode without contact to the skin often stays below one.
+_LEAST_SWING = {"eeg": 1.0, "ecg": 100.0}
 
 
 def read_mne(source: MneSource) -> Recording:
     """Read one subject.
 
-    A trial that ends after its file does is cut if half of it is there. A modality whose channels
-    are all constant is left out of a trial; a trial in which that is the EEG is left out whole.
+    A trial that ends after its file does is cut if half of it is there. A modality that a file
+    lacks, or whose channels are all constant, is left out of a trial; where that is the EEG, the
+    trial is left out whole. Single constant channels, and nearly flat EEG and ECG, are kept.
 
     Returns
     -------
@@ -177,50 +79,6 @@ def read_mne(source: MneSource) -> Recording:
     )
 
 
-def _sources(folder: Path, events: Events, options: MneOptions) -> list[MneSource]:
-    layout: dict[str, tuple[str, ...]] = {}
-    whose: dict[str, str] = {}
-    files: dict[str, tuple[Path, ...]] = {}
-    for event in events.rows:
-        if event.file in files:
-            continue
-        path = folder / event.file
-        try:
-            opened = open_raw(path, options.model_copy(update={"highpass": None, "lowpass": None}))
-        except RecordingError:
-            files[event.file] = (path,)
-            continue
-        files[event.file] = opened.files
-        for modality, channels in opened.channels.items():
-            names = tuple(channel.name for channel in channels)
-            if set(layout.setdefault(modality, names)) != set(names):
-                raise RecordingError(
-                    path,
-                    f"{modality} channels",
-                    expected=f"those of {whose[modality]}: {' '.join(layout[modality])} (drop what "
-                    "others lack)",
-                    found=" ".join(names),
-                )
-            whose.setdefault(modality, event.file)
-    sources = []
-    for subject in events.subjects:
-        rows = events.of(subject)
-        mine = dict.fromkeys(path for row in rows for path in files[row.file])
-        sources.append(
-            MneSource(
-                subject=subject,
-                path=folder / rows[0].file,
-                folder=folder,
-                events=rows,
-                codes=events.codes,
-                layout=layout,
-                options=options,
-                files=tuple(mine),
-            )
-        )
-    return sources
-
-
 def _join(modalities: dict[str, Channels], file: RawFile, source: MneSource) -> None:
     """Add a file's modalities to those of the subject's other files."""
     for modality, names in source.layout.items():
@@ -265,28 +123,41 @@ def _trial(file: RawFile, event: Event, source: MneSource) -> tuple[Trial | None
     signals: dict[str, Floats] = {}
     baseline: dict[str, Floats] = {}
     for modality, names in source.layout.items():
+        what = "" if modality == "eeg" else f"{modality} of "
         if modality not in file.channels:
-            notes.append(f"{modality} of {where}: not in {event.file}")
+            notes.append(f"{what}{where}: no {modality} in {event.file}; left out")
+            if modality == "eeg":
+                return None, notes
             continue
         x = file.span(modality, names, event.onset, duration)
         flat = np.ptp(x, axis=1) == 0 if x.size else np.ones(len(x), dtype=bool)
         if flat.all():
-            what = "" if modality == "eeg" else f"{modality} of "
             notes.append(f"{what}{where}: every {modality} channel is constant; left out")
             if modality == "eeg":
                 return None, notes
             continue
-        notes += [
-            f"channel {name} of {where}: constant; kept"
-            for name, is_flat in zip(names, flat, strict=True)
-            if is_flat
-        ]
+        swing = _swing(x, file.sfreq[modality])
+        for name, is_flat, much in zip(names, flat, swing, strict=True):
+            if is_flat:
+                notes.append(f"channel {name} of {where}: constant; kept")
+            elif much < _LEAST_SWING.get(modality, 0.0):
+                notes.append(
+                    f"channel {name} of {where}: nearly flat, {much:.3g} uV in 2 s where "
+                    f"{_LEAST_SWING[modality]:g} are expected; kept"
+                )
         signals[modality] = x
         rest = _baseline(file, event, source.options)
         if rest is not None:
             baseline[modality] = file.span(modality, names, *rest)
     trial = Trial(event.stimulus, event.order, signals, baseline, dict(event.ratings))
     return trial, notes
+
+
+def _swing(x: Floats, sfreq: float) -> NDArray[np.float64]:
+    """Median over windows of 2 s of the distance between highest and lowest sample, (n_chans,)."""
+    n_times = max(min(round(2 * sfreq), x.shape[1]), 1)
+    windows = x[:, : x.shape[1] // n_times * n_times].reshape(len(x), -1, n_times)
+    return np.asarray(np.median(np.ptp(windows, axis=2), axis=1), dtype=np.float64)
 
 
 def _baseline(file: RawFile, event: Event, options: MneOptions) -> tuple[float, float] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 
 import mne
 import numpy as np
-from mne.io.constants import FIFF
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -24,19 +23,14 @@ from physiosync.recordings.channels import (
     modality_of,
     named,
     pick,
-    scale,
-    unit_of,
 )
+from physiosync.recordings.edf_header import read_header
+from physiosync.recordings.units import Written, edf_unit, scale, unit_of, written_unit
 
 Floats = NDArray[np.float32]
 
 #: No sensor gives more in any of the units that are kept.
 _MAX_MAGNITUDE = 1e9
-_FIFF_UNITS = {
-    int(FIFF.FIFF_UNIT_V): "V",
-    int(FIFF.FIFF_UNIT_S): "S",
-    int(FIFF.FIFF_UNIT_CEL): "degC",
-}
 
 
 class ReadingOptions(Config):
@@ -65,6 +59,7 @@ class RawFile:
     sfreq : modality -> rate in Hz
     seconds : length of the recording
     files : every file that belongs to it
+    names : of all channels, as the file has them
     ignored : one sentence for each channel that is of no modality
     """
 
@@ -73,6 +68,7 @@ class RawFile:
     sfreq: dict[str, float]
     seconds: float
     files: tuple[Path, ...]
+    names: tuple[str, ...]
     ignored: tuple[str, ...]
     _raws: dict[str, Any]
 
@@ -117,47 +113,70 @@ def open_raw(path: Path, options: ReadingOptions) -> RawFile:
         If the file is missing, damaged or of a format that MNE can't read, two channels get one
         name, those of a modality differ in unit or rate, or a voltage has an unknown unit.
     """
-    raw = _read(path)
-    raws = {"": raw}
-    kinds = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
-    written = {name: str(unit) for name, unit in (raw._orig_units or {}).items()}
-    found: dict[str, list[Channel]] = {}
+    raws, written = _read(path)
+    found: dict[str, list[tuple[Channel, Any]]] = {}
     ignored = []
-    for entry in raw.info["chs"]:
+    for entry, kind, raw in _entries(raws):
         raw_name = entry["ch_name"]
-        modality = pick(options.types, raw_name) or modality_of(raw_name, kinds[raw_name])
+        modality = pick(options.types, raw_name) or modality_of(raw_name, kind)
         if modality == "drop" or named(options.drop, raw_name) is not None:
             continue
         if modality is None:
-            if kinds[raw_name] != "stim":
-                ignored.append(
-                    f"channel {raw_name} of type {kinds[raw_name]}: no modality of ours; left out"
-                )
+            if kind != "stim":
+                ignored.append(f"channel {raw_name} of type {kind}: no modality of ours; left out")
             continue
-        unit, factor = _unit(path, raw_name, modality, entry, written.get(raw_name), options)
-        found.setdefault(modality, []).append(
-            Channel(raw_name, clean_name(raw_name), modality, unit, factor)
-        )
-    channels = {m: tuple(found[m]) for m in MODALITIES if m in found}
-    _check(path, channels)
+        given = written(entry, raw)
+        unit, factor = _unit(path, raw_name, modality, given, options)
+        channel = Channel(raw_name, clean_name(raw_name), modality, unit, factor)
+        found.setdefault(modality, []).append((channel, raw))
+    channels = {m: tuple(c for c, _ in found[m]) for m in MODALITIES if m in found}
+    rates = {m: [float(raw.info["sfreq"]) for _, raw in found[m]] for m in channels}
+    _check(path, channels, rates)
+    its = {m: found[m][0][1] for m in channels}
     if "eeg" in channels:
-        _filter(raw, [c.raw_name for c in channels["eeg"]], options, path)
+        _filter(its["eeg"], [c.raw_name for c in channels["eeg"]], options, path)
     return RawFile(
         path=path,
         channels=channels,
-        sfreq={m: float(raw.info["sfreq"]) for m in channels},
-        seconds=raw.n_times / float(raw.info["sfreq"]),
-        files=_files(path, raw),
+        sfreq={m: rates[m][0] for m in channels},
+        seconds=min(raw.n_times / float(raw.info["sfreq"]) for raw in raws),
+        files=_files(path, raws[0]),
+        names=tuple(entry["ch_name"] for entry, _, _ in _entries(raws)),
         ignored=tuple(ignored),
-        _raws=dict.fromkeys(channels, raws[""]),
+        _raws=its,
     )
 
 
-def _read(path: Path, **options: Any) -> Any:
+def _read(path: Path) -> tuple[list[Any], Callable[[dict[str, Any], Any], Written]]:
+    """What MNE makes of a file, one rate at a time, and what tells a channel's unit.
+
+    MNE would resample the slow signals of an EDF file, block by block.
+    """
     if not path.exists():
         raise RecordingError(path, "", expected="a recording", found="nothing")
+    if path.suffix.lower() not in (".edf", ".bdf"):
+        return [_read_raw(path)], lambda entry, raw: written_unit(
+            path.suffix, entry, raw._orig_units or {}
+        )
+    header = read_header(path)
+    raws = []
+    for rate in dict.fromkeys(header.sfreq.values()):
+        others = [label for label, sfreq in header.sfreq.items() if sfreq != rate]
+        # Annotations are not used, and many are not in the encoding that EDF+ asks for.
+        raws.append(_read_raw(path, exclude=others, encoding="latin1"))
+    return raws, lambda entry, raw: edf_unit(header.units[entry["ch_name"]])
+
+
+def _read_raw(path: Path, **options: Any) -> Any:
     with mne_errors(path, ""):
         return mne.io.read_raw(path, preload=False, verbose="ERROR", **options)
+
+
+def _entries(raws: Iterable[Any]) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """MNE's entry of each channel, its type, and what to read it from."""
+    for raw in raws:
+        for entry, kind in zip(raw.info["chs"], raw.get_channel_types(), strict=True):
+            yield entry, kind, raw
 
 
 def _filter(raw: Any, names: list[str], options: ReadingOptions, path: Path) -> None:
@@ -170,23 +189,11 @@ def _filter(raw: Any, names: list[str], options: ReadingOptions, path: Path) -> 
 
 
 def _unit(
-    path: Path,
-    raw_name: str,
-    modality: str,
-    entry: dict[str, Any],
-    written: str | None,
-    options: ReadingOptions,
+    path: Path, raw_name: str, modality: str, given: Written, options: ReadingOptions
 ) -> tuple[str, float]:
-    """The unit that a channel is kept in, and the factor to it from what MNE gives.
-
-    MNE turns what it knows to be volts into volts, and leaves other numbers as they are.
-    """
-    given = unit_of(written or "")
-    to_written = {"uV": 1e6, "mV": 1e3}.get(given, 1.0) if written is not None else 1.0
-    if written is None:
-        given = _FIFF_UNITS.get(int(entry["unit"]), "a.u.")
+    """The unit that a channel is kept in, and the factor to it from what MNE gives."""
     override = pick(options.units, raw_name)
-    unit = unit_of(override) if override is not None else given
+    unit = given.unit if override is None else unit_of(override)
     kept = scale(modality, unit)
     if kept is None:
         raise RecordingError(
@@ -195,17 +202,22 @@ def _unit(
             expected=f"{modality} in uV, mV or V (say its unit in a table of channels, or drop it)",
             found=f"unit {unit}",
         )
-    return kept[0], to_written * kept[1]
+    return kept[0], kept[1] / given.gain
 
 
-def _check(path: Path, channels: dict[str, tuple[Channel, ...]]) -> None:
+def _check(
+    path: Path, channels: dict[str, tuple[Channel, ...]], rates: dict[str, list[float]]
+) -> None:
     seen: dict[str, Channel] = {}
     for modality, them in channels.items():
-        units = sorted({channel.unit for channel in them})
-        if len(units) > 1:
-            each = ", ".join(f"{c.raw_name} in {c.unit}" for c in them)
+        units = {channel.unit for channel in them}
+        if len(units) > 1 or len(set(rates[modality])) > 1:
+            each = zip(them, rates[modality], strict=True)
             raise RecordingError(
-                path, f"units of {modality}", expected="one (drop a channel)", found=each
+                path,
+                modality,
+                expected="one unit and one rate (drop the other channels)",
+                found=", ".join(f"{c.raw_name} in {c.unit} at {rate:g} Hz" for c, rate in each),
             )
         for channel in them:
             other = seen.setdefault(channel.name, channel)
