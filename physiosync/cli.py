@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import tyro
 from pydantic import Field
@@ -19,6 +19,9 @@ from physiosync.interruption import Interrupted
 from physiosync.options import Preset, StudyOptions
 from physiosync.recordings.base import Recording
 from physiosync.shard_layout import BASE_SECONDS
+
+if TYPE_CHECKING:
+    from physiosync.recordings.mne_sources import MneSource
 
 
 def guarded(run: Callable[[], None]) -> None:
@@ -78,10 +81,17 @@ class PrepareDreamer(_PrepareOptions):
 
 
 class PrepareMne(_PrepareOptions):
-    """Any files that MNE reads (EDF, BDF, BrainVision, EEGLAB, FIF), with a table of events."""
+    """Any files that MNE reads (EDF, BDF, BrainVision, EEGLAB, FIF), with a table of events.
 
-    events: Path
+    A BIDS folder needs no table: its own events.tsv, channels.tsv are taken.
+    """
+
+    events: Path | None = None
     """Table with columns file, subject, onset, duration, stimulus, and ratings or class labels."""
+    task: str = ""
+    """BIDS: only recordings of this task; all if not given."""
+    stimulus: str = ""
+    """BIDS: column that names the stimulus; if not given, stimulus, stim_file or trial_type."""
     ratings: tuple[str, ...] = ()
     """Columns to take as ratings; all that have no other meaning if none are named."""
     types: tuple[str, ...] = ()
@@ -101,6 +111,30 @@ class PrepareMne(_PrepareOptions):
     dataset: str = "mne"
     """Name that the shards keep."""
 
+    def sources(self) -> Sequence[MneSource]:
+        """What the folder holds, by its table or as BIDS."""
+        from physiosync.recordings.bids import find_recordings
+        from physiosync.recordings.channels import described
+        from physiosync.recordings.mne_sources import MneOptions
+
+        options = MneOptions(
+            **described(self.channels, self.types),
+            common_channels=self.common_channels,
+            drop=self.drop,
+            highpass=self.highpass,
+            lowpass=self.lowpass,
+            ratings=self.ratings,
+            baseline_seconds=self.baseline_seconds,
+            dataset=self.dataset,
+        )
+        return find_recordings(
+            self.recordings,
+            events=self.events,
+            options=options,
+            task=self.task,
+            stimulus=self.stimulus,
+        )
+
 
 Prepare: TypeAlias = (
     Annotated[PrepareDeap, tyro.conf.subcommand("deap")]
@@ -115,10 +149,9 @@ def prepare(
     """Read recordings, preprocess them, and write one Parquet shard a subject."""
     from physiosync.preparation import Source
     from physiosync.preparation import prepare as write_shards
-    from physiosync.recordings.channels import described
     from physiosync.recordings.deap import find_deap, read_deap
     from physiosync.recordings.dreamer import DreamerPreprocessing, find_dreamer, read_dreamer
-    from physiosync.recordings.mne_raw import MneOptions, find_mne, read_mne
+    from physiosync.recordings.mne_raw import read_mne
 
     def say(path: Path, done: int, total: int, skipped: bool) -> None:
         print(f"{path.stem} {'is up to date' if skipped else 'written'}, {done}/{total}")
@@ -131,17 +164,7 @@ def prepare(
         read = partial(read_dreamer, seconds=given.seconds, part=given.part)
         config = DreamerPreprocessing(**config.model_dump(), seconds=given.seconds, part=given.part)
     elif isinstance(given, PrepareMne):
-        options = MneOptions(
-            **described(given.channels, given.types),
-            common_channels=given.common_channels,
-            drop=given.drop,
-            highpass=given.highpass,
-            lowpass=given.lowpass,
-            ratings=given.ratings,
-            baseline_seconds=given.baseline_seconds,
-            dataset=given.dataset,
-        )
-        sources = find_mne(given.recordings, events=given.events, options=options)
+        sources = given.sources()
         read = read_mne
     else:
         sources, read = find_deap(given.recordings), read_deap

@@ -125,14 +125,12 @@ def described(table: Path | None, pairs: Iterable[str] = ()) -> dict[str, dict[s
             raise RecordingError(
                 table, "header", expected="name, and type or unit", found=", ".join(header)
             )
-        for line, cells in rows:
-            name = cells["name"]
+        for row in rows:
+            cells, name = row.cells, row.cells["name"]
             if not name or name in (*types, *units):
-                found = repr(name)
-                where = f"line {line}, column name"
-                raise RecordingError(table, where, expected="a channel, once", found=found)
+                raise row.error("name", "a channel, once")
             if cells.get("type"):
-                types[name] = _type(cells["type"], table, f"line {line}, column type")
+                types[name] = _type(cells["type"], table, f"line {row.line}, column type")
             if cells.get("unit"):
                 units[name] = cells["unit"]
     for pair in pairs:

@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from physiosync.errors import RecordingError
-from physiosync.recordings.tables import read_table
+from physiosync.recordings.tables import Row, read_table
 from physiosync.shards import natural_key
 
 REQUIRED = ("file", "subject", "onset", "duration", "stimulus")
@@ -88,48 +88,49 @@ def read_events(path: Path, *, ratings: Sequence[str] = ()) -> Events:
         row of another length, a cell that is not what its column holds (a negative onset, a
         duration that is not positive, text among numbers), and a subject who saw a stimulus twice.
     """
-    header, lines = read_table(path)
+    header, rows = read_table(path)
     _check_header(path, header, ratings)
-    numbers = [number for number, _ in lines]
-    wanted = [
-        name
-        for name in header
-        if name not in (*REQUIRED, *_OPTIONAL) and (not ratings or name in ratings)
-    ]
-    values: dict[str, list[float]] = {}
-    codes: dict[str, dict[str, int]] = {}
-    for name in wanted:
-        values[name], found = _rating(path, name, [cells[name] for _, cells in lines], numbers)
-        if found:
-            codes[name] = found
-    rows = []
-    for k, (line, cells) in enumerate(lines):
-        given = {name: column[k] for name, column in values.items() if math.isfinite(column[k])}
-        rows.append(_event(path, line, cells, given))
-    return events_of(path, rows, codes, ordered="order" in header)
+    wanted = [name for name in header if not ratings or name in ratings]
+    return events_of(path, rows, wanted, ordered="order" in header)
 
 
 def events_of(
-    path: Path,
-    rows: Sequence[Event],
-    codes: Mapping[str, Mapping[str, int]],
-    *,
-    ordered: bool = False,
+    path: Path, rows: Sequence[Row], columns: Sequence[str], *, ordered: bool = False
 ) -> Events:
-    """Put rows in order, and check what no single row can tell.
+    """Understand rows, of one table or of several that belong together, and put them in order.
 
     Parameters
     ----------
+    path : the table, or what it is part of
+    rows : all with the required columns
+    columns : taken as ratings or class labels, unless they have another meaning
     ordered : whether the rows know their position in the session; otherwise file and onset say it
 
     Raises
     ------
     RecordingError
-        If a subject saw a stimulus twice, has two trials of one position, or two subjects differ
-        only in upper and lower case.
+        If a cell is not what its column holds, a subject saw a stimulus twice or has two trials of
+        one position, or two subjects differ only in upper and lower case.
     """
+    given: list[dict[str, float]] = [{} for _ in rows]
+    codes: dict[str, dict[str, int]] = {}
+    for name in columns:
+        if name in (*REQUIRED, *_OPTIONAL):
+            continue
+        values, found = _rating(name, rows)
+        if found:
+            codes[name] = found
+        for ratings, value in zip(given, values, strict=True):
+            if math.isfinite(value):
+                ratings[name] = value
+    events = [_event(row, ratings) for row, ratings in zip(rows, given, strict=True)]
+    return Events(path, tuple(_placed(path, events, ordered)), codes)
+
+
+def _placed(path: Path, events: Sequence[Event], ordered: bool) -> list[Event]:
+    """The events by subject, each at its position."""
     by_subject: dict[str, list[Event]] = {}
-    for row in rows:
+    for row in events:
         by_subject.setdefault(row.subject, []).append(row)
     spelled: dict[str, str] = {}
     for subject in by_subject:
@@ -160,13 +161,18 @@ def events_of(
         else:
             mine = sorted(mine, key=lambda row: (natural_key(row.file), row.onset))
             placed += [replace(row, order=k) for k, row in enumerate(mine, start=1)]
-    return Events(path, tuple(placed), codes)
+    return placed
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell says that there is nothing."""
+    return cell.lower() in _MISSING
 
 
 def number(text: str) -> float | None:
     """The number that a cell holds, NaN if it holds nothing, None if it holds something else."""
     text = text.strip()
-    if text.lower() in _MISSING:
+    if is_missing(text):
         return math.nan
     if not _NUMBER.fullmatch(text):
         return None
@@ -201,40 +207,33 @@ def _check_header(path: Path, header: Sequence[str], ratings: Sequence[str]) -> 
         )
 
 
-def _rating(
-    path: Path, name: str, cells: Sequence[str], lines: Sequence[int]
-) -> tuple[list[float], dict[str, int]]:
+def _rating(name: str, rows: Sequence[Row]) -> tuple[list[float], dict[str, int]]:
     """Values of a column, NaN where nothing was rated; and class -> code if it holds names."""
-    values = [number(cell) for cell in cells]
-    given = [cell for cell in cells if cell.lower() not in _MISSING]
+    cells = [row.cells[name] for row in rows]
+    given = [cell for cell in cells if not is_missing(cell)]
     if given and all(cell[0].isalpha() for cell in given):
         codes = {text: code for code, text in enumerate(sorted(set(given)))}
         return [float(codes.get(cell, math.nan)) for cell in cells], codes
-    for value, cell, line in zip(values, cells, lines, strict=True):
+    values = []
+    for row, cell in zip(rows, cells, strict=True):
+        value = number(cell)
         if value is None:
-            raise RecordingError(
-                path,
-                f"line {line}, column {name}",
-                expected="a number as in its other rows, a class name that begins with a letter "
-                "in all rows, or nothing",
-                found=repr(cell),
+            raise row.error(
+                name,
+                "a number as in its other rows, a class name that begins with a letter in all "
+                "rows, or nothing",
             )
-    return [math.nan if value is None else value for value in values], {}
+        values.append(value)
+    return values, {}
 
 
-def _event(path: Path, line: int, cells: Mapping[str, str], ratings: Mapping[str, float]) -> Event:
+def _event(row: Row, ratings: Mapping[str, float]) -> Event:
+    cells = row.cells
     for name in ("file", "subject", "stimulus"):
         if not cells[name]:
-            raise RecordingError(
-                path, f"line {line}, column {name}", expected="a name", found="nothing"
-            )
+            raise row.error(name, "a name")
     if not re.fullmatch(r"\w[\w .+-]*", cells["subject"]):
-        raise RecordingError(
-            path,
-            f"line {line}, column subject",
-            expected="a name for a file: letters, digits and _ . + -",
-            found=repr(cells["subject"]),
-        )
+        raise row.error("subject", "a name for a file: letters, digits and _ . + -")
 
     def seconds(name: str, *, least: float, optional: bool = False) -> float | None:
         value = number(cells[name])
@@ -242,12 +241,7 @@ def _event(path: Path, line: int, cells: Mapping[str, str], ratings: Mapping[str
             return None
         if value is None or not least <= value <= _MAX_SECONDS or (name in _LENGTHS and value == 0):
             above = "above 0" if name in _LENGTHS else f"from {least:g}"
-            raise RecordingError(
-                path,
-                f"line {line}, column {name}",
-                expected=f"seconds, {above} to {_MAX_SECONDS:g}",
-                found=repr(cells[name]),
-            )
+            raise row.error(name, f"seconds, {above} to {_MAX_SECONDS:g}")
         return value
 
     onset = seconds("onset", least=0)
@@ -258,8 +252,8 @@ def _event(path: Path, line: int, cells: Mapping[str, str], ratings: Mapping[str
         length = seconds("baseline_duration", least=0, optional=True)
         if (begin is None) != (length is None):
             raise RecordingError(
-                path,
-                f"line {line}",
+                row.path,
+                f"line {row.line}",
                 expected="baseline_onset and baseline_duration, or none of them",
                 found=f"{cells['baseline_onset']!r} and {cells['baseline_duration']!r}",
             )
@@ -270,18 +264,13 @@ def _event(path: Path, line: int, cells: Mapping[str, str], ratings: Mapping[str
         stimulus=cells["stimulus"],
         onset=onset,
         duration=seconds("duration", least=0, optional=True),
-        order=_order(path, line, cells["order"]) if "order" in cells else 0,
+        order=_order(row) if "order" in cells else 0,
         baseline=baseline,
         ratings=dict(ratings),
     )
 
 
-def _order(path: Path, line: int, cell: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", cell):
-        raise RecordingError(
-            path,
-            f"line {line}, column order",
-            expected="a position from 1",
-            found=repr(cell),
-        )
-    return int(cell)
+def _order(row: Row) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", row.cells["order"]):
+        raise row.error("order", "a position from 1")
+    return int(row.cells["order"])

@@ -16,7 +16,7 @@ from physiosync.errors import RecordingError
 from physiosync.recordings.base import Channels, Recording, Trial
 from physiosync.recordings.events import Event
 from physiosync.recordings.mne_sources import MneOptions, MneSource, find_mne
-from physiosync.recordings.raw_file import Floats, RawFile, open_raw
+from physiosync.recordings.raw_file import Floats, RawFile
 
 __all__ = ["MneOptions", "MneSource", "find_mne", "read_mne"]
 
@@ -48,12 +48,12 @@ def read_mne(source: MneSource) -> Recording:
     fingerprint = source.fingerprint()
     opened: dict[str, RawFile] = {}
     modalities: dict[str, Channels] = {}
-    notes: dict[str, None] = {}
+    notes: dict[str, None] = dict.fromkeys(source.notes)
     trials = []
     for event in source.events:
         if event.file not in opened:
             opened.clear()  # One at a time: a filtered file lies in memory as a whole.
-            opened[event.file] = file = open_raw(source.folder / event.file, source.options)
+            opened[event.file] = file = source.open(event.file)
             _join(modalities, file, source)
             notes |= dict.fromkeys(file.ignored)
         trial, said = _trial(opened[event.file], event, source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import Field, JsonValue
@@ -14,7 +14,7 @@ from physiosync.errors import RecordingError
 from physiosync.files import sha256
 from physiosync.recordings.channels import named
 from physiosync.recordings.events import Event, Events, read_events
-from physiosync.recordings.raw_file import ReadingOptions, open_raw
+from physiosync.recordings.raw_file import RawFile, ReadingOptions, open_raw
 
 #: Part of every fingerprint: shards of another way of reading are made again.
 _READER = 1
@@ -44,6 +44,8 @@ class MneSource:
     folder : that the table's files lie in
     layout : modality -> names of the channels to take, the same for every subject
     files : everything the recording lies in
+    reading : file, as rows name it -> how it is read, where files differ in that
+    notes : one sentence for each thing that was skipped before anything was read
     """
 
     subject: str
@@ -54,6 +56,12 @@ class MneSource:
     layout: Mapping[str, tuple[str, ...]]
     options: MneOptions
     files: tuple[Path, ...]
+    reading: Mapping[str, ReadingOptions] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def open(self, file: str) -> RawFile:
+        """One of the files, as rows name it."""
+        return open_raw(self.folder / file, self.reading.get(file, self.options))
 
     def provenance(self) -> dict[str, JsonValue]:
         """Everything but the samples that the recording comes from, as plain JSON values."""
@@ -62,6 +70,8 @@ class MneSource:
                 {
                     "reader": _READER,
                     "options": self.options.identity(),
+                    "reading": {file: its.identity() for file, its in self.reading.items()},
+                    "notes": self.notes,
                     "events": [vars(event) for event in self.events],
                     "codes": self.codes,
                     "layout": self.layout,
@@ -107,45 +117,37 @@ def find_mne(folder: Path, *, events: Path, options: MneOptions | None = None) -
     return sources_of(folder, read_events(events, ratings=options.ratings), options)
 
 
-def sources_of(folder: Path, events: Events, options: MneOptions) -> list[MneSource]:
-    layout: dict[str, tuple[str, ...]] = {}
-    whose: dict[str, str] = {}
-    files: dict[str, tuple[Path, ...]] = {}
-    seen: dict[str, None] = {}
-    unread = False
-    for event in events.rows:
-        if event.file in files:
-            continue
-        path = folder / event.file
+def sources_of(
+    folder: Path,
+    events: Events,
+    options: MneOptions,
+    *,
+    reading: Mapping[str, ReadingOptions] | None = None,
+    notes: Mapping[str, tuple[str, ...]] | None = None,
+) -> list[MneSource]:
+    """A source for each subject of a table that was read.
+
+    Parameters
+    ----------
+    reading : file -> how it is read, instead of `options`
+    notes : subject -> what was skipped
+
+    Raises
+    ------
+    RecordingError
+        If the channels of two files differ, or an option names a channel that no file has.
+    """
+    reading, notes = reading or {}, notes or {}
+    opened: dict[str, RawFile] = {}
+    unread: set[str] = set()
+    for name in dict.fromkeys(event.file for event in events.rows):
+        its = reading.get(name, options).model_copy(update={"highpass": None, "lowpass": None})
         try:
-            opened = open_raw(path, options.model_copy(update={"highpass": None, "lowpass": None}))
+            opened[name] = open_raw(folder / name, its)
         except RecordingError:
-            files[event.file] = (path,)
-            unread = True
-            continue
-        files[event.file] = opened.files
-        seen |= dict.fromkeys(opened.names)
-        for modality, channels in opened.channels.items():
-            names = tuple(channel.name for channel in channels)
-            first = layout.setdefault(modality, names)
-            common = tuple(name for name in first if name in names)
-            if len(common) < max(len(names), len(first)) and not options.common_channels:
-                lacking = [name for name in first if name not in names] or ["nothing"]
-                more = [name for name in names if name not in first] or ["nothing"]
-                raise RecordingError(
-                    path,
-                    f"{modality} channels",
-                    expected=f"those of {whose[modality]} (take only what all files have with "
-                    "--common-channels, or --drop some)",
-                    found=f"{' '.join(lacking)} lacking and {' '.join(more)} more",
-                )
-            layout[modality] = common
-            whose.setdefault(modality, event.file)
-    empty = [modality for modality, names in layout.items() if not names]
-    if empty:
-        raise RecordingError(
-            folder, f"{empty[0]} channels", expected="some that all files have", found="none"
-        )
+            unread.add(name)
+    layout = _layout(folder, opened, common=options.common_channels)
+    seen = dict.fromkeys(raw_name for file in opened.values() for raw_name in file.names)
     for wanted in (*options.types, *options.units, *options.drop):
         if not unread and not any(named((wanted,), raw_name) for raw_name in seen):
             raise RecordingError(
@@ -154,7 +156,8 @@ def sources_of(folder: Path, events: Events, options: MneOptions) -> list[MneSou
     sources = []
     for subject in events.subjects:
         rows = events.of(subject)
-        mine = dict.fromkeys(path for row in rows for path in files[row.file])
+        mine = dict.fromkeys(row.file for row in rows)
+        parts = [opened[name].files if name in opened else (folder / name,) for name in mine]
         sources.append(
             MneSource(
                 subject=subject,
@@ -164,7 +167,40 @@ def sources_of(folder: Path, events: Events, options: MneOptions) -> list[MneSou
                 codes=events.codes,
                 layout=layout,
                 options=options,
-                files=tuple(mine),
+                files=tuple(dict.fromkeys(path for paths in parts for path in paths)),
+                reading={name: reading[name] for name in mine if name in reading},
+                notes=notes.get(subject, ()),
             )
         )
     return sources
+
+
+def _layout(
+    folder: Path, opened: Mapping[str, RawFile], *, common: bool
+) -> dict[str, tuple[str, ...]]:
+    """Modality -> the channels that all files with it have, in the order of the first."""
+    layout: dict[str, tuple[str, ...]] = {}
+    whose: dict[str, str] = {}
+    for file_name, file in opened.items():
+        for modality, channels in file.channels.items():
+            names = tuple(channel.name for channel in channels)
+            first = layout.setdefault(modality, names)
+            other = whose.setdefault(modality, file_name)
+            shared = tuple(name for name in first if name in names)
+            if len(shared) < max(len(names), len(first)) and not common:
+                lacking = [name for name in first if name not in names] or ["nothing"]
+                more = [name for name in names if name not in first] or ["nothing"]
+                raise RecordingError(
+                    file.path,
+                    f"{modality} channels",
+                    expected=f"those of {other} (take only what all files have with "
+                    "--common-channels, or --drop some)",
+                    found=f"{' '.join(lacking)} lacking and {' '.join(more)} more",
+                )
+            layout[modality] = shared
+    for modality, names in layout.items():
+        if not names:
+            raise RecordingError(
+                folder, f"{modality} channels", expected="some that all files have", found="none"
+            )
+    return layout

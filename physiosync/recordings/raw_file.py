@@ -41,6 +41,8 @@ class ReadingOptions(Config):
     temp or drop, where the file says nothing or something wrong."""
     units: dict[str, str] = Field(default_factory=dict)
     """Channel -> unit of the file's numbers, where the file says nothing or something wrong."""
+    likely_units: dict[str, str] = Field(default_factory=dict)
+    """Channel -> unit of the file's numbers, where the file says nothing."""
     drop: tuple[str, ...] = ()
     """Channels to leave out, such as "A2-A1"."""
     highpass: float | None = Field(default=None, gt=0)
@@ -125,7 +127,7 @@ def open_raw(path: Path, options: ReadingOptions) -> RawFile:
             if kind != "stim":
                 ignored.append(f"channel {raw_name} of type {kind}: no modality of ours; left out")
             continue
-        given = written(entry, raw)
+        given = written(modality, entry, raw)
         unit, factor = _unit(path, raw_name, modality, given, options)
         channel = Channel(raw_name, clean_name(raw_name), modality, unit, factor)
         found.setdefault(modality, []).append((channel, raw))
@@ -147,7 +149,7 @@ def open_raw(path: Path, options: ReadingOptions) -> RawFile:
     )
 
 
-def _read(path: Path) -> tuple[list[Any], Callable[[dict[str, Any], Any], Written]]:
+def _read(path: Path) -> tuple[list[Any], Callable[[str, dict[str, Any], Any], Written]]:
     """What MNE makes of a file, one rate at a time, and what tells a channel's unit.
 
     MNE would resample the slow signals of an EDF file, block by block.
@@ -155,8 +157,8 @@ def _read(path: Path) -> tuple[list[Any], Callable[[dict[str, Any], Any], Writte
     if not path.exists():
         raise RecordingError(path, "", expected="a recording", found="nothing")
     if path.suffix.lower() not in (".edf", ".bdf"):
-        return [_read_raw(path)], lambda entry, raw: written_unit(
-            path.suffix, entry, raw._orig_units or {}
+        return [_read_raw(path)], lambda modality, entry, raw: written_unit(
+            path.suffix, modality, entry, raw._orig_units or {}
         )
     header = read_header(path)
     raws = []
@@ -164,7 +166,7 @@ def _read(path: Path) -> tuple[list[Any], Callable[[dict[str, Any], Any], Writte
         others = [label for label, sfreq in header.sfreq.items() if sfreq != rate]
         # Annotations are not used, and many are not in the encoding that EDF+ asks for.
         raws.append(_read_raw(path, exclude=others, encoding="latin1"))
-    return raws, lambda entry, raw: edf_unit(header.units[entry["ch_name"]])
+    return raws, lambda modality, entry, raw: edf_unit(header.units[entry["ch_name"]])
 
 
 def _read_raw(path: Path, **options: Any) -> Any:
@@ -193,6 +195,8 @@ def _unit(
 ) -> tuple[str, float]:
     """The unit that a channel is kept in, and the factor to it from what MNE gives."""
     override = pick(options.units, raw_name)
+    if override is None and given.unit == "a.u.":
+        override = pick(options.likely_units, raw_name)
     unit = given.unit if override is None else unit_of(override)
     kept = scale(modality, unit)
     if kept is None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from physiosync.errors import RecordingError
 
@@ -14,7 +16,20 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _MOST_ROWS = 1_000_000
 
 
-def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+class Row(NamedTuple):
+    """A row: its file and line, for errors; and column -> cell."""
+
+    path: Path
+    line: int
+    cells: Mapping[str, str]
+
+    def error(self, column: str, expected: str) -> RecordingError:
+        """What is wrong with a cell."""
+        where = f"line {self.line}, column {column}"
+        return RecordingError(self.path, where, expected=expected, found=repr(self.cells[column]))
+
+
+def read_table(path: Path) -> tuple[list[str], list[Row]]:
     """Read a table with a header: UTF-8 or UTF-16 text with commas, semicolons or tabs.
 
     With semicolons or tabs a decimal comma becomes a point.
@@ -22,7 +37,7 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     Returns
     -------
     header : names of the columns in lower case
-    rows : line number, and column -> cell without the space around it; empty lines are skipped
+    rows : cells come without the space around them; empty lines are skipped
 
     Raises
     ------
@@ -35,7 +50,7 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
-    rows: list[tuple[int, dict[str, str]]] = []
+    rows: list[Row] = []
     try:
         for line in reader:
             cells = [cell.strip() for cell in line]
@@ -57,7 +72,7 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
                 )
             if delimiter != ",":
                 cells = [c.replace(",", ".") if _COMMA.fullmatch(c) else c for c in cells]
-            rows.append((reader.line_num, dict(zip(header, cells, strict=True))))
+            rows.append(Row(path, reader.line_num, dict(zip(header, cells, strict=True))))
     except csv.Error as error:
         raise RecordingError(
             path, f"line {reader.line_num}", expected="a table of text", found=str(error)

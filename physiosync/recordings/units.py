@@ -71,19 +71,22 @@ def edf_unit(text: str) -> Written:
     return Written(unit_of(text), _EDF_GAINS.get(text, 1.0))
 
 
-def written_unit(suffix: str, entry: Mapping[str, Any], written: Mapping[str, str]) -> Written:
+def written_unit(
+    suffix: str, modality: str, entry: Mapping[str, Any], written: Mapping[str, str]
+) -> Written:
     """The unit of a channel in any other file.
 
     Parameters
     ----------
     suffix : of the file, such as ".vhdr"
+    modality : of the channel
     entry : MNE's `info["chs"]` of the channel
     written : channel -> unit, as MNE's reader found it
     """
     given = _FIFF_UNITS.get(int(entry["unit"]), "a.u.")
     if suffix.lower() == ".set":
         # EEGLAB knows no units; MNE takes every number for microvolts, also of skin conductance.
-        return Written("uV" if given == "V" else "a.u.", 1e-6)
+        return Written("uV" if modality in VOLTAGES else "a.u.", 1e-6)
     if suffix.lower() in (".vhdr", ".ahdr") and entry["ch_name"] in written:
         unit = unit_of(written[entry["ch_name"]])
         return Written(unit, _BRAINVISION_GAINS.get(unit, 1.0))
