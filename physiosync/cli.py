@@ -13,7 +13,7 @@ from pydantic import Field
 
 from physiosync import progress
 from physiosync.config import Config
-from physiosync.errors import PhysioSyncError
+from physiosync.errors import InputError, PhysioSyncError, RecordingError
 from physiosync.files import causes, disk_is_full
 from physiosync.interruption import Interrupted
 from physiosync.options import Preset, StudyOptions
@@ -181,6 +181,58 @@ def _stage(name: str) -> Callable[[StudyOptions], None]:
     return run
 
 
+def inspect(
+    path: tyro.conf.Positional[Path],
+    out: Path | None = None,
+    subject: str = "",
+    trial: str = "",
+    threshold: float = 5.0,
+    events: Path | None = None,
+    channels: Path | None = None,
+    types: tuple[str, ...] = (),
+    drop: tuple[str, ...] = (),
+) -> None:
+    """Say what recordings or shards hold, and draw one trial.
+
+    Args:
+        path: Shards, DEAP's .dat, DREAMER.mat, BIDS, or what MNE reads; a file or a folder.
+        out: HTML page to write, with signals, spectra and electrodes of one trial.
+        subject: Only this one.
+        trial: Drawn in the page: its stimulus, or its position in the session; else the first.
+        threshold: From which a rating counts as high.
+        events: Table of events, for a folder of recordings that MNE reads.
+        channels: Table of channels with columns name, and type or unit or both.
+        types: What channels are, such as ECG=ecg EDA=gsr.
+        drop: Channels to leave out.
+    """
+    from physiosync.inspection import in_words, look_at_all, subjects_in, trial_of
+    from physiosync.inspection_figures import write_report
+    from physiosync.recordings.channels import described
+    from physiosync.recordings.mne_sources import MneOptions
+
+    options = MneOptions(**described(channels, types), drop=drop)
+    read = subjects_in(path, events=events, options=options)
+    if subject and subject not in read:
+        raise RecordingError(path, "subject", expected=", ".join(read), found=subject)
+    wanted = {subject: read[subject]} if subject else read
+    found, names, failed = [], [], []
+    for name, seen in look_at_all(wanted):
+        if isinstance(seen, InputError):
+            failed.append(seen)
+            print(f"{name} can't be used: {seen}", file=sys.stderr)
+        else:
+            found.append(seen)
+            names.append(name)
+    if not found:
+        raise failed[0]
+    words = in_words(found, threshold=threshold)
+    print(words)
+    if out is not None:
+        recording = read[names[0]]()
+        write_report(out, recording, trial_of(recording, trial), words)
+        print(f"\npictures in {out}")
+
+
 def clean(cache: Path | None = None) -> None:
     """Remove the memory-mapped windows; they are made again when needed."""
     from physiosync.cache import clean_cache
@@ -200,6 +252,7 @@ def main() -> None:
     ):
         commands[name] = _stage(name)
         commands[name].__doc__ = doc
+    commands["inspect"] = inspect
     commands["clean"] = clean
     guarded(lambda: tyro.extras.subcommand_cli_from_dict(commands, prog="physiosync"))
 

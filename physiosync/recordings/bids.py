@@ -19,6 +19,7 @@ from typing import Any
 import mne_bids
 
 from physiosync.errors import RecordingError
+from physiosync.recordings.channels import named
 from physiosync.recordings.events import REQUIRED, events_of, is_missing
 from physiosync.recordings.mne_sources import MneOptions, MneSource, find_mne, sources_of
 from physiosync.recordings.raw_file import ReadingOptions, mne_errors
@@ -186,7 +187,11 @@ def _reading(path: Any, options: MneOptions) -> MneOptions:
     header, lines = read_table(table)
     if "name" not in header or "type" not in header:
         raise RecordingError(table, "header", expected="name and type", found=", ".join(header))
-    types = {line.cells["name"]: _TYPES.get(line.cells["type"].upper(), "drop") for line in lines}
+    types = {
+        line.cells["name"]: _TYPES.get(line.cells["type"].upper(), "drop")
+        for line in lines
+        if named(options.types, line.cells["name"]) is None
+    }
     units = {line.cells["name"]: line.cells.get("units", "") for line in lines}
     units = {name: unit for name, unit in units.items() if not is_missing(unit)}
     return options.model_copy(

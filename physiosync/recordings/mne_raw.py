@@ -9,20 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from physiosync.errors import RecordingError
 from physiosync.recordings.base import Channels, Recording, Trial
 from physiosync.recordings.events import Event
 from physiosync.recordings.mne_sources import MneOptions, MneSource, find_mne
+from physiosync.recordings.quality import LEAST_SWING, constant, swing
 from physiosync.recordings.raw_file import Floats, RawFile
 
 __all__ = ["MneOptions", "MneSource", "find_mne", "read_mne"]
-
-#: uV; a signal that moves less within 2 s, in the median, is none: the R wave of a skin ECG has
-#: some hundred, and an electrode without contact to the skin often stays below one.
-_LEAST_SWING = {"eeg": 1.0, "ecg": 100.0}
 
 
 def read_mne(source: MneSource) -> Recording:
@@ -130,20 +124,20 @@ def _trial(file: RawFile, event: Event, source: MneSource) -> tuple[Trial | None
                 return None, notes
             continue
         x = file.span(modality, names, event.onset, duration)
-        flat = np.ptp(x, axis=1) == 0 if x.size else np.ones(len(x), dtype=bool)
+        flat = constant(x)
         if flat.all():
             notes.append(f"{what}{where}: every {modality} channel is constant; left out")
             if modality == "eeg":
                 return None, notes
             continue
-        swing = _swing(x, file.sfreq[modality])
-        for name, is_flat, much in zip(names, flat, swing, strict=True):
+        moves = swing(x, file.sfreq[modality])
+        for name, is_flat, much in zip(names, flat, moves, strict=True):
             if is_flat:
                 notes.append(f"channel {name} of {where}: constant; kept")
-            elif much < _LEAST_SWING.get(modality, 0.0):
+            elif much < LEAST_SWING.get(modality, 0.0):
                 notes.append(
                     f"channel {name} of {where}: nearly flat, {much:.3g} uV in 2 s where "
-                    f"{_LEAST_SWING[modality]:g} are expected; kept"
+                    f"{LEAST_SWING[modality]:g} are expected; kept"
                 )
         signals[modality] = x
         rest = _baseline(file, event, source.options)
@@ -151,13 +145,6 @@ def _trial(file: RawFile, event: Event, source: MneSource) -> tuple[Trial | None
             baseline[modality] = file.span(modality, names, *rest)
     trial = Trial(event.stimulus, event.order, signals, baseline, dict(event.ratings))
     return trial, notes
-
-
-def _swing(x: Floats, sfreq: float) -> NDArray[np.float64]:
-    """Median over windows of 2 s of the distance between highest and lowest sample, (n_chans,)."""
-    n_times = max(min(round(2 * sfreq), x.shape[1]), 1)
-    windows = x[:, : x.shape[1] // n_times * n_times].reshape(len(x), -1, n_times)
-    return np.asarray(np.median(np.ptp(windows, axis=2), axis=1), dtype=np.float64)
 
 
 def _baseline(file: RawFile, event: Event, options: MneOptions) -> tuple[float, float] | None:

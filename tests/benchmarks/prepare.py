@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,11 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def ratios(paths: list[Path], folder: Path) -> tuple[list[float], list[float]]:
-    """Seconds of `prepare` and of its floor, for each recording in turn."""
+def ratios(paths: list[Path], folder: Path) -> tuple[list[float], list[float], float]:
+    """Seconds of `prepare` and of its floor, for each recording in turn; the floor's processor."""
     config = PreprocessingConfig()
     ours, floor = [], []
+    processor = 0.0
     for path in paths:
         finished = preprocess(read_deap(path), config)
 
@@ -65,31 +67,35 @@ def ratios(paths: list[Path], folder: Path) -> tuple[list[float], list[float]]:
             path.read_bytes()
             write_shard(finished, folder / "floor", config)  # type: ignore[arg-type]
 
+        begin = time.process_time()
         floor.append(seconds(least))
+        processor += time.process_time() - begin
         del finished
         ours.append(
             seconds(
                 lambda path=path: prepare([path], read_deap, folder / "ours", config, workers=1)
             )
         )
-    return ours, floor
+    return ours, floor, processor / len(paths)
 
 
-def undisturbed(arguments: list[str]) -> tuple[float, float]:
-    """Wall seconds, and GiB of the largest process of a whole run.
+def undisturbed(arguments: list[str]) -> tuple[float, float, float]:
+    """Wall seconds, processor seconds, and GiB of the largest process of a whole run.
 
     In a child of its own: the kernel keeps the largest of all children there were.
     """
     script = (
         "import resource, sys; from tests.killing import finish, start;"
         "finish(start(*sys.argv[1:]), 3600);"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN);"
+        "print(used.ru_utime + used.ru_stime, used.ru_maxrss)"
     )
     begin = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
     )
-    return time.perf_counter() - begin, int(done.stdout) * 1024 / 2**30
+    processor, largest = done.stdout.split()
+    return time.perf_counter() - begin, float(processor), int(largest) * 1024 / 2**30
 
 
 def main() -> None:
@@ -112,7 +118,7 @@ def measure(given: argparse.Namespace, work: Path) -> None:
     paths = write_recordings(work / "recordings", given.subjects, given.distinct)
     size = paths[0].stat().st_size
     print(f"{len(paths)} SYNTHETIC recordings of {size / 1e6:.0f} MB, {given.distinct} distinct")
-    ours, floor = ratios(paths[: given.distinct], work)
+    ours, floor, floor_processor = ratios(paths[: given.distinct], work)
     each = [a / b for a, b in zip(ours, floor, strict=True)]
     print(
         f"one subject: prepare {statistics.median(ours):.2f} s, "
@@ -132,25 +138,34 @@ def measure(given: argparse.Namespace, work: Path) -> None:
             str(given.workers),
         ]
 
-    wall, largest = undisturbed(arguments("right"))
+    wall, processor, largest = undisturbed(arguments("right"))
     print(
-        f"{len(paths)} subjects, {given.workers} workers: {wall:.0f} s, "
-        f"{wall * given.workers / len(paths) / statistics.median(floor):.2f} floors a subject and "
-        f"worker; largest process {largest:.2f} GiB"
+        f"{len(paths)} subjects, {given.workers} workers: {wall:.0f} s, {processor:.0f} s of "
+        f"processor, so {processor / len(paths) / floor_processor:.2f} floors a subject; "
+        f"largest process {largest:.2f} GiB",
+        flush=True,
     )
     right = contents(work / "right")
     whole = whole_shards(work / "right")
     rng = random.Random(given.seed)
-    for kill in range(given.kills):
-        due = time.perf_counter() + rng.uniform(0.05, 0.9) * wall / given.kills + 3
-        kill_when(start(*arguments("killed")), lambda due=due: time.perf_counter() > due)
+    for n_left in sorted(rng.sample(range(1, given.subjects), given.kills)):
+        delay = rng.uniform(0, wall * given.workers / given.subjects)
+        due = partial(enough, work / "killed", n_left, delay)
+        killed = kill_when(start(*arguments("killed")), due)
         left = whole_shards(work / "killed")
+        assert killed
         assert left.items() <= whole.items()
-        print(f"killed {kill + 1}: {len(left)} whole shards, all with the right bytes", flush=True)
+        print(f"killed: {len(left)} whole shards, all with the right bytes", flush=True)
     finish(start(*arguments("killed")), 3600)
     same = contents(work / "killed") == right
     same_bytes = whole_shards(work / "killed") == whole
     print(f"after {given.kills} kills: same contents {same}, same bytes {same_bytes}")
+
+
+def enough(folder: Path, n_left: int, delay: float) -> bool:
+    """Whether there are so many shards, and for so long."""
+    written = sorted(p.stat().st_mtime for p in folder.glob("s*.parquet"))
+    return len(written) >= n_left and time.time() - written[n_left - 1] > delay
 
 
 def contents(folder: Path) -> list[object]:
