@@ -14,7 +14,7 @@ from pydantic import Field
 from physiosync import progress
 from physiosync.config import Config
 from physiosync.errors import InputError, PhysioSyncError, RecordingError
-from physiosync.files import causes, disk_is_full
+from physiosync.files import causes, disk_is_full, sweep
 from physiosync.interruption import Interrupted
 from physiosync.options import Preset, StudyOptions
 from physiosync.recordings.base import Recording
@@ -168,6 +168,7 @@ def prepare(
         read = read_mne
     else:
         sources, read = find_deap(given.recordings), read_deap
+    sweep(given.shards)
     write_shards(sources, read, given.shards, config, workers=given.workers, on_subject=say)
 
 
