@@ -35,7 +35,7 @@ def subject_of(source: Source) -> str:
     """The subject of a source, as shards name it."""
     if isinstance(source, Path):
         return source.stem.lower()
-    return (source[1] if isinstance(source, tuple) else source.subject).lower()
+    return source[1].lower() if isinstance(source, tuple) else source.subject
 
 
 def prepare(

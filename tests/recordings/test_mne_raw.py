@@ -10,6 +10,7 @@ from pathlib import Path
 import mne
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from physiosync.cli import main
 from physiosync.errors import RecordingError
@@ -91,6 +92,58 @@ def test_bdf_and_annotations_and_fif_give_the_same(folder: Path) -> None:
         np.testing.assert_allclose(
             recording.trials[0].signals["eeg"], right, rtol=1e-5, atol=1e-4, err_msg=name
         )
+
+
+def write_brainvision(path: Path, x: np.ndarray, channels: list[tuple[str, str]]) -> None:
+    """A header, a marker file and float32 samples, (n_chans, 1024) at 128 Hz."""
+    files = f"DataFile={path.stem}.eeg\nMarkerFile={path.stem}.vmrk\n"
+    lines = [
+        "Brain Vision Data Exchange Header File Version 1.0\n\n[Common Infos]\nCodepage=UTF-8\n",
+        files + "DataFormat=BINARY\nDataOrientation=MULTIPLEXED\n",
+        f"NumberOfChannels={len(x)}\nSamplingInterval=7812.5\n\n",
+        "[Binary Infos]\nBinaryFormat=IEEE_FLOAT_32\n\n[Channel Infos]\n",
+        *(f"Ch{k + 1}={name},,1,{unit}\n" for k, (name, unit) in enumerate(channels)),
+    ]
+    path.write_text("".join(lines), encoding="utf-8")
+    path.with_suffix(".vmrk").write_text(
+        "Brain Vision Data Exchange Marker File, Version 1.0\n\n[Common Infos]\n"
+        f"Codepage=UTF-8\nDataFile={path.stem}.eeg\n\n[Marker Infos]\n",
+        encoding="utf-8",
+    )
+    path.with_suffix(".eeg").write_bytes(x.T.astype("<f4").tobytes())
+
+
+def write_eeglab(path: Path, x: np.ndarray, names: list[str]) -> None:
+    names_of_nothing = "icawinv icaweights icasphere icaact icachansind event epoch".split()
+    empty: dict[str, list[float]] = {name: [] for name in names_of_nothing}
+    eeg = {"nbchan": len(x), "pnts": x.shape[1], "trials": 1, "srate": 128.0, "xmin": 0.0}
+    eeg |= {"xmax": (x.shape[1] - 1) / 128, "data": x.astype(np.float32), "setname": "", **empty}
+    chanlocs = np.rec.fromarrays([names], names=["labels"])
+    savemat(path, {"EEG": {**eeg, "chanlocs": chanlocs}}, appendmat=False)
+
+
+def test_other_formats_keep_their_numbers_too(tmp_path: Path) -> None:
+    x = np.abs(np.random.default_rng(0).normal(0, 50, (4, 1024))) + 1
+    pairs = [("Fp1", "\u00b5V"), ("ECG", "mV"), ("GSR", "\u00b5S"), ("Resp", "N")]
+    write_brainvision(tmp_path / "a.vhdr", x, pairs)
+    write_eeglab(tmp_path / "b.set", x, [name for name, _ in pairs])
+    rows = ["a.vhdr,a,1,4,film,1,1", "b.set,b,1,4,film,1,1"]
+    write_events(tmp_path / "events.csv", rows)
+    options = MneOptions(likely_units={"GSR": "nS", "Resp": "kg"})
+    a, b = (read_mne(source) for source in find(tmp_path, options))
+    for recording, scales, units in (
+        (a, (1, 1e3, 1, 1), ("uV", "uV", "uS", "N")),
+        (b, (1, 1, 1, 1), ("uV", "uV", "nS", "kg")),
+    ):
+        for k, modality in enumerate(("eeg", "ecg", "gsr", "resp")):
+            assert recording.modalities[modality].unit == units[k]
+            np.testing.assert_allclose(
+                recording.trials[0].signals[modality][0], x[k, 128:640] * scales[k], rtol=1e-5
+            )
+    before = [source.fingerprint() for source in find(tmp_path, options)]
+    write_brainvision(tmp_path / "a.vhdr", x + 1, pairs)  # the header's bytes stay
+    after = [source.fingerprint() for source in find(tmp_path, options)]
+    assert (before[0] == after[0], before[1] == after[1]) == (False, True)
 
 
 def test_the_baseline_is_a_span_of_the_table_or_before_the_onset(folder: Path) -> None:
