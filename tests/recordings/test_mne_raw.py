@@ -114,7 +114,15 @@ def write_brainvision(path: Path, x: np.ndarray, channels: list[tuple[str, str]]
 
 
 def write_eeglab(path: Path, x: np.ndarray, names: list[str]) -> None:
-    names_of_nothing = "icawinv icaweights icasphere icaact icachansind event epoch".split()
+    names_of_nothing = [
+        "icawinv",
+        "icaweights",
+        "icasphere",
+        "icaact",
+        "icachansind",
+        "event",
+        "epoch",
+    ]
     empty: dict[str, list[float]] = {name: [] for name in names_of_nothing}
     eeg = {"nbchan": len(x), "pnts": x.shape[1], "trials": 1, "srate": 128.0, "xmin": 0.0}
     eeg |= {"xmax": (x.shape[1] - 1) / 128, "data": x.astype(np.float32), "setname": "", **empty}
