@@ -5,28 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from typing import Any
 
 import tyro
-from pydantic import Field, model_validator
 
 from physiosync import progress
-from physiosync.config import Config
-from physiosync.errors import PhysioSyncError, StudyError
-from physiosync.files import causes, disk_is_full
-from physiosync.filtering import Band
+from physiosync.errors import InputError, PhysioSyncError, RecordingError, StudyError
+from physiosync.files import causes, disk_is_full, sweep
+from physiosync.formats import Prepare
 from physiosync.interruption import Interrupted
 from physiosync.ledger import Ledger
-from physiosync.options import Preset, StudyOptions
-from physiosync.preprocessing import PreprocessingConfig
-from physiosync.recordings.base import Recording
-from physiosync.shard_layout import BASE_SECONDS
-
-if TYPE_CHECKING:  # Each format's reader is imported when it is used.
-    from physiosync.recordings.deap_bdf import DeapBdfPreprocessing
-    from physiosync.recordings.dreamer import DreamerPreprocessing
+from physiosync.options import StudyOptions
 
 
 def guarded(run: Callable[[], None]) -> None:
@@ -55,140 +45,22 @@ def guarded(run: Callable[[], None]) -> None:
         sys.exit(1)
 
 
-_Recordings: TypeAlias = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RECORDINGS")]
-
-
-class _PrepareOptions(Config):
-    """What all formats have in common."""
-
-    recordings: _Recordings
-    """Folder of the recordings."""
-    shards: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SHARDS")]
-    """Folder to write to."""
-    preset: Preset = "small"
-    """Of the study that will use them."""
-    strict: bool = False
-    """Take anything that would be left out (a trial, a modality, a rating) for an error."""
-    workers: int = Field(default=0, ge=0)
-    """Processes; 0 for one a CPU."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        self.preprocessing()
-        return self
-
-    def preprocessing(self) -> PreprocessingConfig:
-        """What is done to recordings of this format."""
-        return StudyOptions(preset=self.preset).preprocessing
-
-
-class PrepareDeap(_PrepareOptions):
-    """DEAP: s01.dat, s02.dat, ... as its authors preprocessed them."""
-
-
-class PrepareDreamer(_PrepareOptions):
-    """DREAMER: all subjects in one DREAMER.mat."""
-
-    recordings: _Recordings
-    """DREAMER.mat, or the folder that holds it."""
-    seconds: float = Field(default=60.0, ge=BASE_SECONDS)
-    """Taken of each clip; shorter clips are taken whole."""
-    part: Literal["first", "last"] = "last"
-    """Which end of the clip they are."""
-    low: float | None = Field(default=None, gt=0)
-    """Lower edge of a band-pass of the EEG, in Hz, such as 4; None keeps the offset."""
-    high: float | None = Field(default=None, gt=0)
-    """Upper edge, in Hz, such as 45; None for no low-pass."""
-    workers: int = Field(default=1, ge=0)
-    """Processes, each of which parses the whole file and needs 2 GB for it; 0 for one a CPU."""
-
-    def preprocessing(self) -> DreamerPreprocessing:
-        """What is done to recordings of this format."""
-        from physiosync.recordings.dreamer import DreamerPreprocessing
-
-        return DreamerPreprocessing(
-            **super().preprocessing().model_dump(),
-            seconds=self.seconds,
-            part=self.part,
-            band=Band(low=self.low, high=self.high),
-        )
-
-
-class PrepareDeapBdf(_PrepareOptions):
-    """DEAP as recorded: s01.bdf, s02.bdf, ... and participant_ratings.csv."""
-
-    ratings: Path | None = None
-    """participant_ratings.csv; by default it is looked for in RECORDINGS and in metadata_csv."""
-    low: float | None = Field(default=4.0, gt=0)
-    """Lower edge of the EEG's band, in Hz; None for no high-pass."""
-    high: float | None = Field(default=45.0, gt=0)
-    """Upper edge of the EEG's band, in Hz; None for no low-pass."""
-    reference: Literal["average", "recorded"] = "average"
-    """Of the EEG; average: the mean of the 32 electrodes is subtracted."""
-    eyes: Literal["regress", "keep"] = "regress"
-    """regress: the share of the EOG is subtracted from the EEG."""
-    sfreq: float = Field(default=128.0, gt=0, le=512)
-    """Rate of the shards, in Hz."""
-    seconds: float = Field(default=60.0, ge=BASE_SECONDS)
-    """Taken of each video, from its onset."""
-    workers: int = Field(default=0, ge=0)
-    """Processes, each of which needs 1 GB; 0 for one a CPU."""
-
-    def preprocessing(self) -> DeapBdfPreprocessing:
-        """What is done to recordings of this format."""
-        from physiosync.recordings.deap_bdf import DeapBdfPreprocessing
-
-        common = super().preprocessing().model_dump(exclude={"sfreq"})
-        return DeapBdfPreprocessing(
-            **common,
-            sfreq=self.sfreq,
-            band=Band(low=self.low, high=self.high),
-            reference=self.reference,
-            eyes=self.eyes,
-            seconds=self.seconds,
-        )
-
-
-Prepare: TypeAlias = (
-    Annotated[PrepareDeap, tyro.conf.subcommand("deap")]
-    | Annotated[PrepareDeapBdf, tyro.conf.subcommand("deap-bdf")]
-    | Annotated[PrepareDreamer, tyro.conf.subcommand("dreamer")]
-)
-
-
 def prepare(
     given: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[Prepare]],
 ) -> None:
     """Read recordings, preprocess them, and write one Parquet shard a subject."""
-    from physiosync.preparation import Source
     from physiosync.preparation import prepare as write_shards
-    from physiosync.recordings.deap import find_deap, read_deap
-    from physiosync.recordings.deap_bdf import find_deap_bdf, read_deap_bdf
-    from physiosync.recordings.deap_ratings import find_ratings
-    from physiosync.recordings.dreamer import find_dreamer, read_dreamer
 
     def say(path: Path, done: int, total: int, skipped: bool) -> None:
         print(f"{path.stem} {'is up to date' if skipped else 'written'}, {done}/{total}")
 
-    config = given.preprocessing()
-    sources: Sequence[Source]
-    read: Callable[..., Recording]
-    if isinstance(given, PrepareDreamer):
-        config = of_dreamer = given.preprocessing()
-        sources = find_dreamer(given.recordings)
-        read = partial(read_dreamer, seconds=given.seconds, part=given.part, band=of_dreamer.band)
-    elif isinstance(given, PrepareDeapBdf):
-        sources = find_deap_bdf(given.recordings)
-        ratings = given.ratings or find_ratings(given.recordings)
-        config = of_deap = given.preprocessing().rated_by(ratings)
-        read = partial(read_deap_bdf, ratings=ratings, config=of_deap)
-    else:
-        sources, read = find_deap(given.recordings), read_deap
+    work = given.work()
+    sweep(given.shards)
     write_shards(
-        sources,
-        read,
+        work.sources,
+        work.read,
         given.shards,
-        config,
+        work.config,
         workers=given.workers,
         strict=given.strict,
         on_subject=say,
@@ -203,6 +75,58 @@ def _stage(name: str, default: StudyOptions) -> Callable[..., None]:
         Study(options, find=find_deap, read=read_deap).run_stage(name)
 
     return run
+
+
+def inspect(
+    path: tyro.conf.Positional[Path],
+    out: Path | None = None,
+    subject: str = "",
+    trial: str = "",
+    threshold: float = 5.0,
+    events: Path | None = None,
+    channels: Path | None = None,
+    types: tuple[str, ...] = (),
+    drop: tuple[str, ...] = (),
+) -> None:
+    """Say what recordings or shards hold, and draw one trial.
+
+    Args:
+        path: Shards, DEAP's .dat, DREAMER.mat, BIDS, or what MNE reads; a file or a folder.
+        out: HTML page to write, with signals, spectra and electrodes of one trial.
+        subject: Only this one.
+        trial: Drawn in the page: its stimulus, or its position in the session; else the first.
+        threshold: From which a rating counts as high.
+        events: Table of events, for a folder of recordings that MNE reads.
+        channels: Table of channels with columns name, and type or unit or both.
+        types: What channels are, such as ECG=ecg EDA=gsr.
+        drop: Channels to leave out.
+    """
+    from physiosync.inspection import in_words, look_at_all, subjects_in, trial_of
+    from physiosync.inspection_figures import write_report
+    from physiosync.recordings.channels import described
+    from physiosync.recordings.mne_sources import MneOptions
+
+    options = MneOptions(**described(channels, types), drop=drop)
+    read = subjects_in(path, events=events, options=options)
+    if subject and subject not in read:
+        raise RecordingError(path, "subject", expected=", ".join(read), found=subject)
+    wanted = {subject: read[subject]} if subject else read
+    found, names, failed = [], [], []
+    for name, seen in look_at_all(wanted):
+        if isinstance(seen, InputError):
+            failed.append(seen)
+            print(f"{name} can't be used: {seen}", file=sys.stderr)
+        else:
+            found.append(seen)
+            names.append(name)
+    if not found:
+        raise failed[0]
+    words = in_words(found, threshold=threshold)
+    print(words)
+    if out is not None:
+        recording = read[names[0]]()
+        write_report(out, recording, trial_of(recording, trial), words)
+        print(f"\npictures in {out}")
 
 
 def clean(cache: Path | None = None) -> None:
@@ -229,6 +153,7 @@ def _main(words: Sequence[str]) -> None:
     ):
         commands[name] = _stage(name, default)
         commands[name].__doc__ = doc
+    commands["inspect"] = inspect
     commands["clean"] = clean
     tyro.extras.subcommand_cli_from_dict(commands, prog="physiosync", args=words)
 
