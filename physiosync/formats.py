@@ -180,10 +180,10 @@ class PrepareMne(_PrepareOptions):
     """Channels to leave out, such as A2-A1."""
     baseline_seconds: float = Field(default=0.0, ge=0)
     """Of rest before each onset, where the table names no baseline."""
-    highpass: float | None = Field(default=None, gt=0)
-    """Hz, of the EEG."""
-    lowpass: float | None = Field(default=None, gt=0)
-    """Hz, of the EEG."""
+    low: float | None = Field(default=None, gt=0)
+    """Lower edge of a band-pass of the EEG, in Hz; None for none."""
+    high: float | None = Field(default=None, gt=0)
+    """Upper edge, in Hz; None for no low-pass."""
     dataset: str = "mne"
     """Name that the shards keep."""
 
@@ -198,8 +198,7 @@ class PrepareMne(_PrepareOptions):
             **described(self.channels, self.types),
             common_channels=self.common_channels,
             drop=self.drop,
-            highpass=self.highpass,
-            lowpass=self.lowpass,
+            band=Band(low=self.low, high=self.high),
             ratings=self.ratings,
             baseline_seconds=self.baseline_seconds,
             dataset=self.dataset,

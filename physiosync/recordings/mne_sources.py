@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue
 
 from physiosync.errors import RecordingError
 from physiosync.files import sha256
+from physiosync.filtering import Band
 from physiosync.recordings.channels import named
 from physiosync.recordings.events import Event, Events, read_events
 from physiosync.recordings.raw_file import RawFile, ReadingOptions, open_raw
@@ -141,7 +142,7 @@ def sources_of(
     opened: dict[str, RawFile] = {}
     unread: set[str] = set()
     for name in dict.fromkeys(event.file for event in events.rows):
-        its = reading.get(name, options).model_copy(update={"highpass": None, "lowpass": None})
+        its = reading.get(name, options).model_copy(update={"band": Band()})
         try:
             opened[name] = open_raw(folder / name, its)
         except RecordingError:

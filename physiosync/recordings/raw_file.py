@@ -16,6 +16,7 @@ from pydantic import Field
 
 from physiosync.config import Config
 from physiosync.errors import RecordingError
+from physiosync.filtering import Band, band_pass
 from physiosync.recordings.base import MODALITIES
 from physiosync.recordings.channels import (
     Channel,
@@ -45,10 +46,8 @@ class ReadingOptions(Config):
     """Channel -> unit of the file's numbers, where the file says nothing."""
     drop: tuple[str, ...] = ()
     """Channels to leave out, such as "A2-A1"."""
-    highpass: float | None = Field(default=None, gt=0)
-    """Hz; applied by MNE to the whole EEG of a file, before trials are cut. None: as recorded."""
-    lowpass: float | None = Field(default=None, gt=0)
-    """Hz; the same."""
+    band: Band = Band()
+    """Of the EEG that is kept; the whole file is filtered, before trials are cut."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,11 +182,21 @@ def _entries(raws: Iterable[Any]) -> Iterator[tuple[dict[str, Any], str, Any]]:
 
 def _filter(raw: Any, names: list[str], options: ReadingOptions, path: Path) -> None:
     """Band-pass the EEG of a whole file, so that no trial begins or ends in a filter's edge."""
-    if options.highpass is None and options.lowpass is None:
+    if options.band == Band():
         return
+    sfreq = float(raw.info["sfreq"])
+    try:
+        options.band.check(sfreq)
+    except ValueError as error:
+        raise RecordingError(
+            path, "sampling rate", expected="one that holds the band", found=str(error)
+        ) from error
     with mne_errors(path, "filter"):
         raw.load_data(verbose="ERROR")
-        raw.filter(options.highpass, options.lowpass, picks=names, verbose="ERROR")
+        raw.apply_function(
+            band_pass, picks=names, channel_wise=False, sfreq=sfreq, band=options.band,
+            verbose="ERROR",
+        )  # fmt: skip
 
 
 def _unit(

@@ -14,6 +14,7 @@ from scipy.io import savemat
 
 from physiosync.cli import main
 from physiosync.errors import RecordingError
+from physiosync.filtering import Band
 from physiosync.preparation import prepare
 from physiosync.preprocessing import PreprocessingConfig, preprocess
 from physiosync.recordings.channels import clean_name, described, modality_of
@@ -211,11 +212,14 @@ def test_a_filter_sees_the_whole_file(tmp_path: Path) -> None:
     drift, wave = 100 + 20 * np.sin(2 * np.pi * 0.05 * t), 10 * np.sin(2 * np.pi * 10 * t)
     write_edf(tmp_path / "a.edf", [Signal("Cz", drift + wave)])
     write_events(tmp_path / "events.csv", ["a.edf,a,20,10,film,1,1"])
-    (source,) = find(tmp_path, MneOptions(highpass=1.0, lowpass=40.0))
+    (source,) = find(tmp_path, MneOptions(band=Band(low=1.0, high=40.0)))
     x = read_mne(source).trials[0].signals["eeg"][0]
     np.testing.assert_allclose(x, wave[20 * 128 : 30 * 128], atol=0.3)
     (other,) = find(tmp_path, MneOptions())
     assert source.fingerprint() != other.fingerprint()
+    (too_high,) = find(tmp_path, MneOptions(band=Band(high=64.0)))
+    with pytest.raises(RecordingError, match="below 64 Hz at 128 Hz, but got 64"):
+        read_mne(too_high)
 
 
 # --- what is missing is told ----------------------------------------------------------------------
