@@ -124,6 +124,13 @@ def clean(cache: Path | None = None) -> None:
     print(f"{clean_cache(cache) / 2**30:.2f} GiB freed")
 
 
+def pull(url: tyro.conf.Positional[str], folder: tyro.conf.Positional[Path]) -> None:
+    """Copy what lies under s3://bucket/prefix, such as a study's best/, into a folder."""
+    from physiosync.remote import download
+
+    print(f"{download(url, folder)} files in {folder}")
+
+
 def main() -> None:
     """Entry point of the `physiosync` command."""
     commands: dict[str, Any] = {"prepare": prepare}
@@ -137,6 +144,7 @@ def main() -> None:
         commands[name] = _stage(name)
         commands[name].__doc__ = doc
     commands["clean"] = clean
+    commands["pull"] = pull
     guarded(lambda: tyro.extras.subcommand_cli_from_dict(commands, prog="physiosync"))
 
 

@@ -228,7 +228,10 @@ class PhysioSync(nn.Module):
         path = _download(name.removeprefix(_HUB)) if name.startswith(_HUB) else Path(name)
         if not path.is_dir():
             raise CheckpointError(
-                path, "", expected='a model folder (or "hub:owner/name")', found="no such folder"
+                path,
+                "",
+                expected='a model folder (or "hub:owner/name"; `physiosync pull` fetches from s3://)',
+                found="no such folder",
             )
         for needed in ("config.json", "model.safetensors"):
             if not (path / needed).is_file():

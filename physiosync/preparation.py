@@ -16,6 +16,8 @@ from physiosync.errors import RecordingError, ShardError
 from physiosync.files import sha256
 from physiosync.preprocessing import PreprocessingConfig, preprocess
 from physiosync.recordings.base import Recording
+from physiosync.remote import is_remote
+from physiosync.shard_store import ShardStore
 from physiosync.shards import is_current, natural_key, read_info, shard_path, write_shard
 
 #: A file that holds one subject, or a file and the subject that is wanted of it.
@@ -52,7 +54,7 @@ def prepare(
     ----------
     sources : files, one subject each; or pairs (file, subject) where one file holds many
     read : called as `read(file)` or `read(file, subject)`; has to be picklable for several workers
-    folder : of the shards
+    folder : of the shards; or s3://bucket/prefix as a path, which gets each once it is whole
     workers : processes; 0 for one a CPU, 1 for this one alone
     on_subject : called as (shard, done, total, skipped) after each subject, in this process
 
@@ -66,6 +68,8 @@ def prepare(
         If a recording can't be used, or two hold one subject. All others are written first; the
         error is that of the first such source, with the number of all.
     """
+    if is_remote(folder):
+        return _prepare_remotely(sources, read, folder, config, workers, on_subject)
     found: list[Path] = []
     failed: list[tuple[int, RecordingError]] = []
     with tempfile.TemporaryDirectory(prefix="physiosync-") as claims:
@@ -90,6 +94,26 @@ def prepare(
             first.path, first.field, expected=first.expected, found=f"{first.found} ({count})"
         ) from first
     return sorted(found, key=lambda path: natural_key(path.stem))
+
+
+def _prepare_remotely(
+    sources: Sequence[Source],
+    read: Callable[..., Recording],
+    place: Path,
+    config: PreprocessingConfig,
+    workers: int,
+    on_subject: Callable[[Path, int, int, bool], None] | None,
+) -> list[Path]:
+    """`prepare` in this machine's copies of an object store's shards."""
+    store = ShardStore(place)
+    store.fetch()
+
+    def upload(path: Path, done: int, total: int, skipped: bool) -> None:
+        store.add(path)
+        if on_subject is not None:
+            on_subject(path, done, total, skipped)
+
+    return prepare(sources, read, store.folder, config, workers=workers, on_subject=upload)
 
 
 def _kept(sources: Sequence[Source], folder: Path, config: PreprocessingConfig) -> dict[int, Path]:

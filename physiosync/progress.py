@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +101,22 @@ class StageProgress:
             pace = (self._last - self._began) / self._ended_now
             parts.append(f"about {readable(pace * left)} left")
         log.info("  %s", ", ".join(parts))
+
+
+class Uploading(StageProgress):
+    """The same, and after each trial or job what the driver wrote is uploaded.
+
+    Parameters
+    ----------
+    upload : brings an object store up to date
+    stage, counts : as in `StageProgress`
+    """
+
+    def __init__(self, upload: Callable[[], None], stage: str, **counts: Any) -> None:
+        super().__init__(stage, **counts)
+        self._upload = upload
+
+    def ended(self, name: str, *, failed: bool) -> None:
+        """A trial or job is over."""
+        super().ended(name, failed=failed)
+        self._upload()
