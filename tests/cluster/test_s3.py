@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
+import ray.util
 from optuna.trial import TrialState
 
 from physiosync.model import PhysioSync
@@ -193,15 +195,16 @@ class Machines:
         work.mkdir(parents=True)
         self.port = 20000 + os.getpid() % 20000
         self._log = (folder / "ray.log").open("w")
-        self.address = f"127.0.0.1:{self.port}"
+        ip = ray.util.get_node_ip_address()
+        self.address = f"{ip}:{self.port}"
         self._head = self._start(
             f"{self._ray} start --head --block --num-cpus=0 --port={self.port} "
-            f"--node-ip-address=127.0.0.1 --include-dashboard=false --temp-dir={self._folder}"
+            f"--node-ip-address={ip} --include-dashboard=false --temp-dir={self._folder}"
         )
         time.sleep(8)
         self._worker = self._start(
             f"mount -t tmpfs none {work} && {self._ray} start --block --num-cpus=2 "
-            f"--address={self.address} --node-ip-address=127.0.0.1",
+            f"--address={self.address} --node-ip-address={ip}",
             "unshare", "--mount", "--propagation", "private",
         )  # fmt: skip
 
@@ -232,6 +235,8 @@ class Machines:
 def test_nodes_without_a_common_disk(
     folder: Path, server: Server, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex)
     machines = Machines(folder, folder / "work")
     try:
         monkeypatch.setenv("RAY_ADDRESS", machines.address)
