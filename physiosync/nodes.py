@@ -70,12 +70,14 @@ def check_nodes(results: Path, workload: Workload) -> None:
         for node in nodes
     }
     try:
-        seen, problems = {}, []
+        # Not by name: two nodes may run on one host.
+        seen: list[tuple[str, dict[str, Any]]] = []
+        problems = []
         began = time.monotonic()
         ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=patience)
         for answer in ready:
             try:
-                seen[asked[answer]] = ray.get(answer)
+                seen.append((asked[answer], ray.get(answer)))
             except ray.exceptions.RayError as error:
                 # The package is missing there, or the node was lost while it was asked.
                 problems.append(f"{asked[answer]}: expected an answer, found {_short(error)}")
@@ -89,7 +91,7 @@ def check_nodes(results: Path, workload: Workload) -> None:
         else:
             Remote(url).remove(probe.name)
     here = _versions()
-    for name, found in sorted(seen.items()):
+    for name, found in sorted(seen, key=lambda pair: pair[0]):
         problems += [f"{name}: {line}" for line in _compare(results, token, here, found)]
         for shard in found["mended"]:
             log.info("  %s: expected the digest of %s, found another; fetched again", name, shard)
@@ -99,7 +101,7 @@ def check_nodes(results: Path, workload: Workload) -> None:
             + "\n  ".join(problems)
         )
     log.info("  %d nodes checked in %.0f s: %s", len(nodes), time.monotonic() - began,
-             ", ".join(sorted(seen)))  # fmt: skip
+             ", ".join(sorted(name for name, _ in seen)))  # fmt: skip
 
 
 def _look(

@@ -59,6 +59,10 @@ class ObjectStore:
             if info.type == FileType.File
         }
 
+    def empty(self) -> None:
+        """Remove all objects."""
+        self._client().delete_dir_contents("lab")
+
     def damage(self, path: str) -> None:
         """Overwrite an object."""
         with self._client().open_output_stream(path) as stream:

@@ -12,9 +12,12 @@ import pytest
 
 from physiosync.errors import RemoteError, ShardError, StudyError
 from physiosync.mirror import Copies, Mirror
+from physiosync.nodes import _compare, _look, _versions
 from physiosync.options import StudyOptions
 from physiosync.remote import PatientS3, Remote, download, is_remote, url_of
+from physiosync.search import _states
 from physiosync.shard_store import ShardStore
+from physiosync.tuner import run_place
 from tests.conftest import write_made_up
 from tests.object_store import SECRET, ObjectStore, damaged_copy
 
@@ -34,8 +37,7 @@ def store(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PHYSIOSYNC_WORK", str(tmp_path / "work"))
     yield server
-    for name in server.files():
-        Remote("s3://lab").remove(name)
+    server.empty()
 
 
 def _write(folder: Path, **files: str) -> None:
@@ -121,6 +123,43 @@ def test_pickled_it_holds_no_credentials(store: ObjectStore) -> None:
     sent = pickle.dumps(PatientS3())
     assert SECRET.encode() not in sent
     pickle.loads(sent)
+
+
+def test_a_trial_goes_on_from_its_newest_state(store: ObjectStore) -> None:
+    for run in ("search/trial-1", "search-2/trial-1"):
+        for k in range(2):
+            remote = Remote(f"s3://lab/results/deap/tune/{run}")
+            remote.write_text(f"checkpoint_00000{k}/state.pt", f"{run} {k}")
+            remote.write_text("result.json", "{}")
+    folders = [f"s3://lab/results/deap/tune/{run}/trial-1" for run in ("search", "search-2", "x")]
+    found = [path.read_text() for path in _states(folders)]
+    assert found == [f"{run}/trial-1 {k}" for run in ("search-2", "search") for k in (1, 0)]
+
+
+def test_runs_of_tune_have_names_of_their_own(store: ObjectStore, tmp_path: Path) -> None:
+    mirror = Mirror(folder=tmp_path, url="s3://lab/results/deap")
+    assert run_place(tmp_path, "search", mirror)["name"] == "search"
+    Remote(mirror.url or "").write_text("tune/search/trial-1/result.json", "{}")
+    place = run_place(tmp_path, "search", mirror)
+    assert (place["name"], place["storage_path"]) == ("search-2", "lab/results/deap/tune")
+
+
+def test_a_node_gets_its_shards_when_it_is_asked(store: ObjectStore, tmp_path: Path) -> None:
+    copies = _upload(tmp_path).copies()
+    results = Remote("s3://lab/results/deap")
+    results.write_text(".probe", "token")
+    probe, url = str(tmp_path / "results/.probe"), results.url
+    seen = _look(probe, {}, str(tmp_path / "cache"), url, copies)
+    assert _compare(tmp_path / "results", "token", _versions(), seen) == []
+    damaged_copy(copies.paths[1])
+    assert _look(probe, {}, str(tmp_path / "cache"), url, copies)["mended"] == ["s02.parquet"]
+    assert list(results.sizes()) == [".probe"]
+    store.damage("lab/shards/s01.parquet")
+    copies.paths[0].unlink()
+    seen = _look(probe, {}, str(tmp_path / "cache"), "s3://nobody/x", copies)
+    problems = _compare(tmp_path / "results", "token", _versions(), seen)
+    assert any("s3://lab/shards/s01.parquet: expected SHA-256" in line for line in problems)
+    assert any("s3://nobody/x/.probe: expected a" in line for line in problems)
 
 
 # ---- a study's folder

@@ -99,7 +99,10 @@ def test_killed_and_taken_up_on_another_machine(
 ) -> None:
     outputs = []
     for moment in ("search: 1/4 done", "finalists: 1/2 done", "finetune: 2/"):
+        began = time.monotonic()
         program = Program(folder, 4, *PLACES)
+        program.until("search: 4 trials")
+        print(f"from the command to the search: {time.monotonic() - began:.1f} s")
         program.until(moment)
         assert program.end(signal.SIGKILL) == -signal.SIGKILL
         outputs.append(program.output)
@@ -135,6 +138,12 @@ def test_killed_and_taken_up_on_another_machine(
 
     download("s3://lab/results/small/best/rank-1", folder / "mine")
     PhysioSync.from_pretrained(folder / "mine")
+    _another_machine(folder)
+    places = {name: Path(url) for name, _, url in (place.partition("=") for place in PLACES)}
+    small_study.study(small_study.options(folder, **places)).run_stage("report")
+    again = store.files(RESULTS)
+    assert again["predictions.parquet"] == files["predictions.parquet"]
+    assert len(again["study.log"]) > len(files["study.log"])
 
 
 def test_a_store_that_is_away_is_waited_for(
