@@ -230,7 +230,7 @@ class PhysioSync(nn.Module):
             raise CheckpointError(
                 path,
                 "",
-                expected='a model folder (or "hub:owner/name"; `physiosync pull` fetches from s3://)',
+                expected='a model folder (`physiosync pull` gets one from s3; or "hub:owner/name")',
                 found="no such folder",
             )
         for needed in ("config.json", "model.safetensors"):

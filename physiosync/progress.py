@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from physiosync.errors import RemoteError
+
 log = logging.getLogger("physiosync")
 
 #: Status lines between events come at most this often, in seconds.
@@ -106,9 +108,12 @@ class StageProgress:
 class Uploading(StageProgress):
     """The same, and after each trial or job what the driver wrote is uploaded.
 
+    An error here would be taken for the trial's, so a store that is away gets it after the next
+    one; at the end of the stage it is waited for.
+
     Parameters
     ----------
-    upload : brings an object store up to date
+    upload : brings an object store up to date, without waiting for an outage
     stage, counts : as in `StageProgress`
     """
 
@@ -119,4 +124,7 @@ class Uploading(StageProgress):
     def ended(self, name: str, *, failed: bool) -> None:
         """A trial or job is over."""
         super().ended(name, failed=failed)
-        self._upload()
+        try:
+            self._upload()
+        except RemoteError as error:
+            log.info("  not uploaded yet: %s", error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +207,7 @@ class Study:
             results=self.folder,
             resources=o.resources,
             watcher=Uploading(
-                self.mirror.push,
+                partial(self.mirror.push, patient=False),
                 "search",
                 total=o.trials,
                 done=len(done),
@@ -411,7 +411,12 @@ class Study:
             stage,
             results=self.folder,
             resources=self.options.resources,
-            watcher=Uploading(self.mirror.push, stage, total=len(tasks), done=len(tasks) - missing),
+            watcher=Uploading(
+                partial(self.mirror.push, patient=False),
+                stage,
+                total=len(tasks),
+                done=len(tasks) - missing,
+            ),
             interruption=self.interruption,
         )
 
