@@ -20,7 +20,7 @@ import pyarrow as pa
 from pyarrow.fs import AwsDefaultS3RetryStrategy, FileSelector, FileType, S3FileSystem
 
 from physiosync.errors import RemoteError
-from physiosync.files import atomic_path
+from physiosync.files import atomic_path, causes
 
 #: Tries of a request. Pauses double from 25 ms on, so these are 204 s, and these 1.6 s.
 _PATIENT, _QUICK = 13, 6
@@ -198,6 +198,17 @@ def download(url: str, folder: Path) -> int:
     for name in sorted(names):
         remote.fetch(name, folder / name)
     return len(names)
+
+
+def outage_in(error: BaseException) -> RemoteError | None:
+    """What an error of a library that uses the store itself, such as Ray Tune, comes from."""
+    for cause in causes(error):
+        if isinstance(cause, OSError) and "AWS Error" in str(cause):
+            return RemoteError(
+                f"the object store: {_reason(cause)}; what is done is kept, and the same command "
+                "goes on once the store answers"
+            )
+    return None
 
 
 def _endpoint() -> str | None:

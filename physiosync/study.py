@@ -25,7 +25,7 @@ from physiosync.options import StudyOptions
 from physiosync.preparation import Source, prepare, subject_of
 from physiosync.progress import Uploading, log, log_to
 from physiosync.recordings.base import Recording
-from physiosync.remote import Remote, is_remote, url_of
+from physiosync.remote import Remote, is_remote, outage_in, url_of
 from physiosync.search import SearchPlan, best_value, finished, search
 from physiosync.shard_store import ShardStore
 from physiosync.shards import find_shards
@@ -131,6 +131,8 @@ class Study:
                 for cause in causes(error):
                     if isinstance(cause, PhysioSyncError):
                         raise cause from None
+                if outage := outage_in(error):
+                    raise outage from error
                 # Ray meets a full disk in many ways: it also reads back what it could not write.
                 if shutil.disk_usage(self.folder).free >= _FULL:
                     raise

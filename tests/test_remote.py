@@ -14,7 +14,7 @@ from physiosync.errors import RemoteError, ShardError, StudyError
 from physiosync.mirror import Copies, Mirror
 from physiosync.nodes import _compare, _look, _versions
 from physiosync.options import StudyOptions
-from physiosync.remote import PatientS3, Remote, download, is_remote, url_of
+from physiosync.remote import PatientS3, Remote, download, is_remote, outage_in, url_of
 from physiosync.search import _states
 from physiosync.shard_store import ShardStore
 from physiosync.tuner import run_place
@@ -110,6 +110,14 @@ def test_an_outage_is_waited_for(store: ObjectStore) -> None:
         reader.wait(4)
     store.start()
     assert reader.communicate(timeout=60)[0] == "text\n"
+
+
+def test_an_outage_is_told_from_other_errors_of_a_library() -> None:
+    outage = OSError("When listing: AWS Error NETWORK_CONNECTION during ListObjectsV2 operation")
+    wrapped = RuntimeError("the run failed")
+    wrapped.__cause__ = outage
+    assert "found no connection; what is done is kept" in str(outage_in(wrapped))
+    assert outage_in(OSError("No space left on device")) is None
 
 
 @pytest.mark.parametrize("url", ["s3://KEY:hunter2@lab/x", "s3://lab/x?secret_key=hunter2", "s3:"])
