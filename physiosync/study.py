@@ -15,7 +15,7 @@ from physiosync import outcome, promotion
 from physiosync.driving import only_driver
 from physiosync.errors import PhysioSyncError, RemoteError, StudyError
 from physiosync.feasibility import check_feasible
-from physiosync.files import causes, sweep
+from physiosync.files import sweep
 from physiosync.forecast import forecast
 from physiosync.interruption import Interruption
 from physiosync.jobs import Task, run_jobs
@@ -127,10 +127,6 @@ class Study:
             except PhysioSyncError:
                 raise
             except Exception as error:
-                # Tune wraps what its callbacks raise.
-                for cause in causes(error):
-                    if isinstance(cause, PhysioSyncError):
-                        raise cause from None
                 if outage := outage_in(error):
                     raise outage from error
                 # Ray meets a full disk in many ways: it also reads back what it could not write.
