@@ -1,8 +1,8 @@
 """Decoded shards on this node: one uncompressed Arrow file a modality, made once, mapped by all.
 
 A file's name is the digest of its content, so it needs no invalidation: another shard has another
-file. What a damaged file holds is never believed: its size and digest are checked when it is
-opened, the samples of a trial when they are first read.
+file. What a damaged file holds is never believed, and it is made anew from its shard: its size and
+digest are checked when it is opened, the samples of a trial when they are first read.
 """
 
 from __future__ import annotations
@@ -90,18 +90,27 @@ class Column:
             raise ShardError(
                 self.path,
                 f"trial {row} of the file",
-                expected="undamaged samples (remove them with `physiosync clean`)",
+                expected="undamaged samples",
                 found="a digest that differs",
             )
         return x
 
 
 def open_column(
-    shard: Path, info: ShardInfo, modality: str, cache: Path | None = None
+    shard: Path,
+    info: ShardInfo,
+    modality: str,
+    cache: Path | None = None,
+    *,
+    row: int | None = None,
 ) -> Column | None:
     """Map a modality of a shard; decode it first if this node has not done so, or has it damaged.
 
     Any number of processes may ask at once: one decodes, the others wait.
+
+    Parameters
+    ----------
+    row : a trial whose samples have to be whole as well
 
     Returns
     -------
@@ -120,19 +129,26 @@ def open_column(
     key = hashlib.sha256(json.dumps([n_chans, lengths, digests]).encode()).hexdigest()
     folder = default_cache() if cache is None else cache
     path = folder / f"{info.subject}-{modality}-{key[:16]}.arrow"
+
+    def opened() -> Column:
+        column = Column(path, key, lengths, n_chans, digests)
+        if row is not None:
+            column.trial(row)
+        return column
+
     if path.exists():
         try:
-            return Column(path, key, lengths, n_chans, digests)
+            return opened()
         except ShardError:
             pass  # Made anew below.
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         try:
             # Somebody else may have made it while we waited.
-            return Column(path, key, lengths, n_chans, digests)
+            return opened()
         except ShardError:
             _decode(shard, modality, path, key)
-    return Column(path, key, lengths, n_chans, digests)
+    return opened()
 
 
 def _decode(shard: Path, modality: str, path: Path, key: str) -> None:

@@ -136,6 +136,13 @@ def clean(cache: Path | None = None) -> None:
     print(f"{clean_cache(cache) / 2**30:.2f} GiB freed")
 
 
+def pull(url: tyro.conf.Positional[str], folder: tyro.conf.Positional[Path]) -> None:
+    """Copy what lies under s3://bucket/prefix, such as a study's best/, into a folder."""
+    from physiosync.remote import download
+
+    print(f"{download(url, folder)} files in {folder}")
+
+
 def main() -> None:
     """Entry point of the `physiosync` command."""
     guarded(lambda: _main(sys.argv[1:]))
@@ -155,6 +162,7 @@ def _main(words: Sequence[str]) -> None:
         commands[name].__doc__ = doc
     commands["inspect"] = inspect
     commands["clean"] = clean
+    commands["pull"] = pull
     tyro.extras.subcommand_cli_from_dict(commands, prog="physiosync", args=words)
 
 
@@ -167,13 +175,14 @@ def _as_begun(words: Sequence[str]) -> StudyOptions:
     parser.add_argument("--name", default=StudyOptions().name)
     parser.add_argument("--results", type=Path, default=StudyOptions().results)
     given, _ = parser.parse_known_args(list(words))
-    begun = Ledger(given.results / given.name).read().get("options", {})
+    folder = StudyOptions(name=given.name, results=given.results).folder
+    begun = Ledger(folder).read().get("options", {})
     if ":***@" in (begun.get("storage") or ""):
         del begun["storage"]  # No file has its password; it has to be given again.
     try:
         return StudyOptions(**begun)
     except ValueError as error:
-        raise StudyError(f"{given.results / given.name}/study.json: {error}") from error
+        raise StudyError(f"{folder}/study.json: {error}") from error
 
 
 if __name__ == "__main__":

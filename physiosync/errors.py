@@ -57,3 +57,7 @@ class SamplingError(PhysioSyncError):
 
 class StudyError(PhysioSyncError):
     """A study can't start or go on: other configuration, another driver, failed jobs."""
+
+
+class RemoteError(StudyError):
+    """An object store can't be reached, or does not have or take what it should."""

@@ -14,6 +14,7 @@ from physiosync.options import StudyOptions
 from physiosync.preparation import Source, file_of
 from physiosync.pretraining_net import PretrainingNet
 from physiosync.progress import readable
+from physiosync.remote import url_of
 from physiosync.windows import WindowStore
 
 #: Share of the epochs that ASHA with a reduction of 3 lets run, for a few dozen trials.
@@ -51,9 +52,9 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
     size = sum(path.stat().st_size for path in set(map(file_of, sources)))
     jobs = o.finalists * o.finalist_folds * o.finalist_seeds
     lines = [
-        f"study {o.name!r} in {o.folder}",
+        f"study {o.name!r} in {o.results_url or o.folder}",
         f"  recordings   {len(sources)} in {o.recordings}",
-        f"  shards       {o.shards_folder}",
+        f"  shards       {url_of(o.shards_folder)}",
         f"  search       {o.trials} trials of up to {o.max_epochs} epochs",
         f"  finalists    {jobs} runs ({o.finalists} x {o.finalist_folds} folds x "
         f"{o.finalist_seeds} seeds)",

@@ -13,15 +13,16 @@ from ray import tune
 
 from physiosync.errors import StudyError
 from physiosync.interruption import Interruption
+from physiosync.mirror import Copies
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask
 from physiosync.tuner import (
     Resources,
     StopOnSignal,
     Watcher,
     Watching,
-    fresh_name,
     ready_ray,
     refuse_full_disk,
+    run_place,
     trial_folder_name,
 )
 
@@ -59,10 +60,15 @@ def run_jobs(
     if not missing:
         return
     workload = missing[0].workload
-    ready_ray(results, workload.shards, workload.cache)
-    folder = (results / "tune").resolve()
+    ready_ray(results, workload)
+    encoders = _encoders(missing)
     jobs = [
-        {"name": task.output.stem, "kind": type(task).__name__, "task": task.model_dump_json()}
+        {
+            "name": task.output.stem,
+            "kind": type(task).__name__,
+            "task": task.model_dump_json(),
+            "encoder": encoders.get(_encoder(task)),
+        }
         for task in missing
     ]
     tuner = tune.Tuner(
@@ -74,8 +80,7 @@ def run_jobs(
             trial_dirname_creator=trial_folder_name,
         ),
         run_config=tune.RunConfig(
-            name=fresh_name(folder, stage),
-            storage_path=str(folder),
+            **run_place(results, stage, workload.mirror),
             verbose=0,
             stop=StopOnSignal(interruption),
             failure_config=tune.FailureConfig(max_failures=2),
@@ -84,6 +89,8 @@ def run_jobs(
     )
     with interruption.deferred():
         grid = tuner.fit()
+    if workload.mirror is not None:
+        workload.mirror.fetch_missing()
     refuse_full_disk(stage, results, [str(result.error) for result in grid if result.error])
     failed = [task.output.stem for task in missing if not task.output.exists()]
     if failed:
@@ -96,4 +103,24 @@ def run_jobs(
 
 def _job(config: dict[str, Any]) -> None:
     job = config["job"]
-    _KINDS[job["kind"]].model_validate_json(job["task"]).run()
+    task = _KINDS[job["kind"]].model_validate_json(job["task"])
+    if job["encoder"] is not None:
+        copies = Copies.model_validate_json(job["encoder"])
+        copies.fetch()
+        task = task.model_copy(update={"encoder": copies.folder})
+    task.run()
+    if task.workload.mirror is not None:
+        task.workload.mirror.put(task.output)
+
+
+def _encoder(task: Task) -> Path | None:
+    return None if isinstance(task, FinalistTask) else task.encoder
+
+
+def _encoders(tasks: Sequence[Task]) -> dict[Path | None, str]:
+    """Where jobs get the encoders that they start from, if results are in an object store."""
+    mirror = tasks[0].workload.mirror
+    if mirror is None:
+        return {}
+    paths = {path for path in map(_encoder, tasks) if path is not None}
+    return {path: Copies.of_model(path, mirror.url_of(path)).model_dump_json() for path in paths}

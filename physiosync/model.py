@@ -237,7 +237,10 @@ class PhysioSync(nn.Module):
         path = _download(name.removeprefix(_HUB)) if name.startswith(_HUB) else Path(name)
         if not path.is_dir():
             raise CheckpointError(
-                path, "", expected='a model folder (or "hub:owner/name")', found="no such folder"
+                path,
+                "",
+                expected='a model folder (`physiosync pull` gets one from s3; or "hub:owner/name")',
+                found="no such folder",
             )
         for needed in ("config.json", "model.safetensors"):
             if not (path / needed).is_file():

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import Field, field_validator
+from pydantic import Field, PlainSerializer, field_validator
 
 from physiosync.augmentation import AugmentationConfig
 from physiosync.config import Config
 from physiosync.encoders import EncoderConfig
+from physiosync.errors import StudyError
 from physiosync.finetuning import FinetuningConfig
 from physiosync.preprocessing import PreprocessingConfig
 from physiosync.pretraining import PretrainingConfig
 from physiosync.probing import ProbeConfig
+from physiosync.remote import is_remote, url_of, working_folder
 from physiosync.storage import default_storage, without_password
 from physiosync.tuner import Resources
 
 Preset = Literal["small", "paper"]
+#: A folder, or the URL of an object store.
+Place: TypeAlias = Annotated[Path, PlainSerializer(url_of, when_used="json")]
 
 
 def _folder(what: str) -> Path | None:
@@ -39,12 +43,14 @@ class StudyOptions(Config):
 
     recordings: Path | None = Field(default_factory=lambda: _folder("RECORDINGS"))
     """Folder of the recordings; default $PHYSIOSYNC_RECORDINGS."""
-    results: Path = Field(default_factory=lambda: _folder("RESULTS") or Path("results"))
-    """Where studies lie, this one in RESULTS/NAME; default $PHYSIOSYNC_RESULTS, else results."""
+    results: Place = Field(default_factory=lambda: _folder("RESULTS") or Path("results"))
+    """Where studies lie, this one in RESULTS/NAME; default $PHYSIOSYNC_RESULTS, else results.
+    A folder or s3://bucket/prefix, which needs --storage."""
     name: str = Field(default="deap", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Name of the study, its folder and its Optuna study."""
-    shards: Path | None = None
-    """Folder of the Parquet shards; default $PHYSIOSYNC_SHARDS/NAME, else data/NAME/shards."""
+    shards: Place | None = None
+    """Parquet shards, a folder or s3://bucket/prefix; default $PHYSIOSYNC_SHARDS/NAME, else
+    data/NAME/shards."""
     trials: int = Field(default=64, ge=1)
     """Search trials to reach, earlier runs of this study counted in."""
     max_epochs: int = Field(default=27, ge=1)
@@ -96,20 +102,40 @@ class StudyOptions(Config):
 
     @property
     def folder(self) -> Path:
-        """The study's folder."""
+        """The study's folder on this machine; a working copy if `results_url` is not None."""
+        if is_remote(self.results):
+            return working_folder("results", url_of(self.results)) / self.name
         return (self.results / self.name).resolve()
 
     @property
+    def results_url(self) -> str | None:
+        """Where the study is kept, if in an object store."""
+        return url_of(self.results / self.name) if is_remote(self.results) else None
+
+    @property
     def shards_folder(self) -> Path:
-        """Where the shards lie."""
-        if self.shards is not None:
-            return self.shards.resolve()
-        common = _folder("SHARDS")
-        return (common / self.name if common else Path("data") / self.name / "shards").resolve()
+        """Where the shards lie: a folder, or a URL as a path (see `physiosync.remote`)."""
+        place, common = self.shards, _folder("SHARDS")
+        if place is None:
+            place = common / self.name if common else Path("data") / self.name / "shards"
+        return place if is_remote(place) else place.resolve()
 
     @property
     def storage_url(self) -> str:
-        """Of the Optuna database."""
+        """Of the Optuna database.
+
+        Raises
+        ------
+        StudyError
+            If the results lie in an object store, and no server was named that keeps the trials.
+        """
+        if is_remote(self.results) and not (self.storage or "").startswith("postgres"):
+            found = without_password(self.storage) if self.storage else "none"
+            raise StudyError(
+                f"results in {self.results_url}: expected --storage (or $PHYSIOSYNC_STORAGE) with "
+                "the URL of a PostgreSQL server, postgresql://USER@HOST/DATABASE, because an "
+                f"object store can't hold a database that is written to, found {found}"
+            )
         return self.storage or default_storage(self.folder)
 
     def without_secrets(self) -> dict[str, Any]:

@@ -191,8 +191,14 @@ def report(
     left_out: Sequence[str],
     synthetic: bool,
     storage: str,
+    where: str,
 ) -> str:
-    """Write report.html; returns the main table and where everything lies, as text."""
+    """Write report.html; returns the main table and where everything lies, as text.
+
+    Parameters
+    ----------
+    where : the study's folder as its user knows it, which may be a URL
+    """
     predictions = pd.read_parquet(folder / "predictions.parquet")
     content: Mapping[str, Any] = Ledger(folder).read()
     search, curves = search_tables(database)
@@ -222,9 +228,9 @@ def report(
     lines = [
         reporting.render_text(table, title=title),
         "",
-        f"encoders    {folder / 'best'}",
-        f"scores      {folder / 'finetune.parquet'}, baselines.parquet, predictions.parquet",
-        f"report      {path}",
+        f"encoders    {where}/best",
+        f"scores      {where}/finetune.parquet, baselines.parquet, predictions.parquet",
+        f"report      {where}/{path.name}",
         f"dashboard   optuna-dashboard {dashboard_argument(storage)}",
     ]
     return "\n".join(lines)

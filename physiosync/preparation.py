@@ -16,6 +16,8 @@ from physiosync.errors import RecordingError, ShardError
 from physiosync.files import sha256
 from physiosync.preprocessing import PreprocessingConfig, preprocess
 from physiosync.recordings.base import Recording, Session
+from physiosync.remote import is_remote
+from physiosync.shard_store import ShardStore
 from physiosync.shards import is_current, natural_key, read_info, shard_path, write_shard
 
 #: A file that holds one subject, a file and the subject that is wanted of it, or whatever knows
@@ -59,7 +61,7 @@ def prepare(
     sources : files, one subject each; pairs (file, subject) where one file holds many; or sessions
     read : called as `read(file)`, `read(file, subject)` or `read(session)`; has to be picklable for
         several workers
-    folder : of the shards
+    folder : of the shards; or s3://bucket/prefix as a path, which gets each once it is whole
     workers : processes; 0 for one a CPU, 1 for this one alone
     strict : nothing may be left out: a recording of which the shard would lack something can't be
         used, and its shard is not written. One that is there already stays
@@ -75,6 +77,8 @@ def prepare(
         If a recording can't be used, or two hold one subject. All others are written first; the
         error is that of the first such source, with the number of all.
     """
+    if is_remote(folder):
+        return _prepare_remotely(sources, read, folder, config, workers, strict, on_subject)
     found: list[Path] = []
     failed: list[tuple[int, RecordingError]] = []
     with tempfile.TemporaryDirectory(prefix="physiosync-") as claims:
@@ -106,6 +110,29 @@ def prepare(
             first.path, first.field, expected=first.expected, found=f"{first.found} ({count})"
         ) from first
     return sorted(found, key=lambda path: natural_key(path.stem))
+
+
+def _prepare_remotely(
+    sources: Sequence[Source],
+    read: Callable[..., Recording],
+    place: Path,
+    config: PreprocessingConfig,
+    workers: int,
+    strict: bool,
+    on_subject: Callable[[Path, int, int, bool], None] | None,
+) -> list[Path]:
+    """`prepare` in this machine's copies of an object store's shards."""
+    store = ShardStore(place)
+    store.fetch()
+
+    def upload(path: Path, done: int, total: int, skipped: bool) -> None:
+        store.add(path)
+        if on_subject is not None:
+            on_subject(path, done, total, skipped)
+
+    return prepare(
+        sources, read, store.folder, config, workers=workers, strict=strict, on_subject=upload
+    )
 
 
 def _kept(sources: Sequence[Source], folder: Path, config: PreprocessingConfig) -> dict[int, Path]:

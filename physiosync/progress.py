@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from physiosync.errors import RemoteError
 
 log = logging.getLogger("physiosync")
 
@@ -101,3 +103,28 @@ class StageProgress:
             pace = (self._last - self._began) / self._ended_now
             parts.append(f"about {readable(pace * left)} left")
         log.info("  %s", ", ".join(parts))
+
+
+class Uploading(StageProgress):
+    """The same, and after each trial or job what the driver wrote is uploaded.
+
+    An error here would be taken for the trial's, so a store that is away gets it after the next
+    one; at the end of the stage it is waited for.
+
+    Parameters
+    ----------
+    upload : brings an object store up to date, without waiting for an outage
+    stage, counts : as in `StageProgress`
+    """
+
+    def __init__(self, upload: Callable[[], None], stage: str, **counts: Any) -> None:
+        super().__init__(stage, **counts)
+        self._upload = upload
+
+    def ended(self, name: str, *, failed: bool) -> None:
+        """A trial or job is over."""
+        super().ended(name, failed=failed)
+        try:
+            self._upload()
+        except RemoteError as error:
+            log.info("  not uploaded yet: %s", error)

@@ -23,6 +23,7 @@ from physiosync.errors import CheckpointError, StudyError
 from physiosync.interruption import Interruption
 from physiosync.pretraining import Pretraining, PretrainingConfig
 from physiosync.progress import log
+from physiosync.remote import Remote
 from physiosync.searcher import OBJECTIVE, RememberFolders, ResumableASHA, StudySearch
 from physiosync.space import first_points, to_config
 from physiosync.tasks import Workload, open_pretraining
@@ -32,9 +33,9 @@ from physiosync.tuner import (
     StopOnSignal,
     Watcher,
     Watching,
-    fresh_name,
     ready_ray,
     refuse_full_disk,
+    run_place,
     trial_folder_name,
 )
 
@@ -121,8 +122,7 @@ def search(
     missing = plan.trials - len(past)
     if missing <= 0:
         return
-    ready_ray(results, workload.shards, workload.cache)
-    folder = (results / "tune").resolve()
+    ready_ray(results, workload)
     searcher = StudySearch(
         study, space, max_epochs=plan.base.epochs, artifacts=results / "artifacts"
     )
@@ -150,8 +150,7 @@ def search(
             trial_dirname_creator=trial_folder_name,
         ),
         run_config=tune.RunConfig(
-            name=fresh_name(folder, "search"),
-            storage_path=str(folder),
+            **run_place(results, "search", workload.mirror),
             verbose=0,
             stop=StopOnSignal(interruption),
             failure_config=tune.FailureConfig(max_failures=2),
@@ -232,4 +231,17 @@ def _resume(run: Pretraining, folders: Sequence[str]) -> None:
 def _states(folders: Sequence[str]) -> Iterator[Path]:
     """Saved states of a trial, newest first."""
     for folder in reversed(folders):
+        if folder.startswith("s3://"):
+            yield from _downloaded(folder)
+            continue
         yield from sorted(Path(folder).glob(f"checkpoint_*/{_STATE}"), reverse=True)
+
+
+def _downloaded(url: str) -> Iterator[Path]:
+    """Saved states of a trial in an object store, newest first."""
+    remote = Remote(url)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in sorted(remote.sizes(), reverse=True):
+            if name.startswith("checkpoint_") and name.endswith(f"/{_STATE}"):
+                remote.fetch(name, Path(folder) / _STATE)
+                yield Path(folder) / _STATE

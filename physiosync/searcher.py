@@ -183,4 +183,6 @@ class RememberFolders(tune.Callback):
         self._searcher = searcher
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._searcher.remember_folder(trial.trial_id, trial.path)
+        place = trial.storage
+        scheme = "s3://" if place.storage_filesystem.type_name == "s3" else ""
+        self._searcher.remember_folder(trial.trial_id, f"{scheme}{place.trial_fs_path}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from contextlib import contextmanager, suppress
+from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,21 @@ import optuna
 
 from physiosync import outcome, promotion
 from physiosync.driving import only_driver
-from physiosync.errors import PhysioSyncError, StudyError
+from physiosync.errors import PhysioSyncError, RemoteError, StudyError
 from physiosync.feasibility import check_feasible
 from physiosync.files import sweep
 from physiosync.forecast import forecast
 from physiosync.interruption import Interruption
 from physiosync.jobs import Task, run_jobs
 from physiosync.ledger import Ledger
+from physiosync.mirror import Copies, Mirror
 from physiosync.options import StudyOptions
 from physiosync.preparation import Source, prepare, subject_of
-from physiosync.progress import StageProgress, log, log_to
+from physiosync.progress import Uploading, log, log_to
 from physiosync.recordings.base import Recording
+from physiosync.remote import Remote, is_remote, outage_in, url_of
 from physiosync.search import SearchPlan, best_value, finished, search
+from physiosync.shard_store import ShardStore
 from physiosync.shards import find_shards
 from physiosync.space import space
 from physiosync.splits import Split, stimulus_folds, stimulus_split
@@ -35,6 +38,17 @@ from physiosync.windows import WindowStore
 
 #: Free bytes below which a disk is taken for full.
 _FULL = 1 << 20
+
+
+def mirrored(stage: Callable[[Study], None]) -> Callable[[Study], None]:
+    """Have an object store hold what a stage wrote before the next begins."""
+
+    @wraps(stage)
+    def run(study: Study) -> None:
+        stage(study)
+        study.mirror.push()
+
+    return run
 
 
 class Study:
@@ -58,8 +72,8 @@ class Study:
         self.options, self._find, self._read = options, find, read
         self.folder = options.folder
         self.ledger = Ledger(self.folder)
-        # A stage that is run alone, on shards, can't see what the recordings were.
-        self.synthetic = synthetic or bool(self.ledger.read().get("identity", {}).get("synthetic"))
+        self.mirror = Mirror(folder=self.folder, url=options.results_url)
+        self._said_synthetic = synthetic
         self.interruption = Interruption()
 
     def run(self) -> None:
@@ -86,23 +100,35 @@ class Study:
     def plan(self) -> None:
         """Say what would run and what it would cost; change nothing."""
         o = self.options
-        print(forecast(o, self._sources(), self.store if o.shards_folder.is_dir() else None))
+        print(forecast(o, self._sources(), self.store if self._has_shards() else None))
 
     @contextmanager
     def session(self) -> Iterator[None]:
         """Be the only driver, with a log, ready to be interrupted."""
         o = self.options
+        storage = o.storage_url
+        for url in filter(None, (o.results_url, self._shards_url)):
+            Remote(url, patient=False).check()
         log_to(self.folder / "study.log")
-        with self.interruption.installed(), only_driver(self.folder, o.name, o.storage_url):
-            log.info("results in %s, shards in %s", self.folder, o.shards_folder)
-            log.info("trials in %s", without_password(o.storage_url))
-            for folder in (self.folder, self.options.shards_folder):
+        with self.interruption.installed(), only_driver(self.folder, o.name, storage):
+            if self.mirror.url is not None:
+                self.mirror.pull()
+                log_to(self.folder / "study.log")  # the earlier drivers', to be gone on with
+                log.info("working copy of the results in %s", self.folder)
+            log.info(
+                "results in %s, shards in %s",
+                self.mirror.url_of(self.folder), url_of(o.shards_folder),
+            )  # fmt: skip
+            log.info("trials in %s", without_password(storage))
+            for folder in (self.folder, o.shards_folder):
                 sweep(folder)
             try:
                 yield
             except PhysioSyncError:
                 raise
             except Exception as error:
+                if outage := outage_in(error):
+                    raise outage from error
                 # Ray meets a full disk in many ways: it also reads back what it could not write.
                 if shutil.disk_usage(self.folder).free >= _FULL:
                     raise
@@ -110,14 +136,21 @@ class Study:
                     f"expected room on the disk of {self.folder}, found it full; what is done is "
                     "kept, and the same command goes on after space is made"
                 ) from error
+            finally:
+                with suppress(RemoteError):  # what is raised says more
+                    self.mirror.push(patient=False)
 
     # ---- the stages
 
+    @mirrored
     def prepare(self) -> None:
         """Recordings -> one Parquet shard a subject; then check that a study is possible."""
         o, sources = self.options, self._sources()
         self.ledger.check(self._identity())  # before any shard is replaced
-        log.info("prepare: %d recordings in %s -> %s", len(sources), o.recordings, o.shards_folder)
+        log.info(
+            "prepare: %d recordings in %s -> %s",
+            len(sources), o.recordings, url_of(o.shards_folder),
+        )  # fmt: skip
 
         def say(path: Path, done: int, total: int, skipped: bool) -> None:
             if not skipped:
@@ -133,6 +166,7 @@ class Study:
         )
         self.check()
 
+    @mirrored
     def check(self) -> None:
         """Everything that can be wrong with data or options, before any compute is spent."""
         self.ledger.bind(
@@ -146,6 +180,7 @@ class Study:
         for note in check_feasible(self.options, table, self.store.sfreq, split):
             log.info("  note: %s", note)
 
+    @mirrored
     def search(self) -> None:
         """Pretraining trials: Optuna suggests, Ray Tune runs, ASHA stops."""
         o = self.options
@@ -169,7 +204,8 @@ class Study:
             ),
             results=self.folder,
             resources=o.resources,
-            watcher=StageProgress(
+            watcher=Uploading(
+                partial(self.mirror.push, patient=False),
                 "search",
                 total=o.trials,
                 done=len(done),
@@ -179,10 +215,12 @@ class Study:
             interruption=self.interruption,
         )
 
+    @mirrored
     def run_finalists(self) -> None:
         """The best configurations and the default again, over stimulus folds and seeds."""
         self._jobs("finalists", self._finalist_tasks())
 
+    @mirrored
     def promote(self) -> None:
         """Rank the finalists by the one-standard-error rule; the first go to best/."""
         tasks = self._finalist_tasks()
@@ -203,6 +241,7 @@ class Study:
                 rank, uid, row["mean"], row["standard_error"], row["runs"],
             )  # fmt: skip
 
+    @mirrored
     def finetune(self) -> None:
         """Per-subject jobs and baselines on the test part: the only stage that opens it."""
         tasks = self._test_tasks()
@@ -211,10 +250,12 @@ class Study:
             log.info("  left out: %s has no whole trial to train on, or none to test", subject)
         if any(not task.output.exists() for task in tasks):
             n = self.ledger.opened_test(", ".join(sorted({task.method for task in tasks})))
+            self.mirror.push()  # whatever happens now, it was opened
             log.info("the test part is opened (time %d in this study)", n)
         self._jobs("finetune", tasks)
         outcome.compact(self.folder, tasks)
 
+    @mirrored
     def report(self) -> None:
         """Tables and figures, from what lies in the folder."""
         _need([task.output for task in self._finalist_tasks()], "finalists")
@@ -227,10 +268,17 @@ class Study:
             left_out=self.store.left_out,
             synthetic=self.synthetic,
             storage=self.options.storage_url,
+            where=self.mirror.url_of(self.folder),
         )
         log.info("%s", text)
 
     # ---- what the stages share
+
+    @cached_property
+    def synthetic(self) -> bool:
+        """Whether the recordings are; a stage that is run alone, on shards, can't see them."""
+        known = self.ledger.read().get("identity", {})
+        return self._said_synthetic or bool(known.get("synthetic"))
 
     def _identity(self) -> dict[str, Any]:
         """All that changes results, as far as it is known without the data."""
@@ -266,8 +314,28 @@ class Study:
     @cached_property
     def _shards(self) -> tuple[Path, ...]:
         o = self.options
-        found = find_shards(o.shards_folder)
+        if self._copies is not None:
+            self._copies.fetch()
+        found = find_shards(o.shards_folder) if self._copies is None else self._copies.paths
         return tuple(path.resolve() for path in found if path.stem.lower() not in o.exclude)
+
+    @cached_property
+    def _copies(self) -> Copies | None:
+        """This machine's copies of the shards, if they lie in an object store."""
+        o = self.options
+        if self._shards_url is None:
+            return None
+        copies = ShardStore(o.shards_folder).copies()
+        return copies.without(p.name for p in copies.paths if p.stem.lower() in o.exclude)
+
+    @property
+    def _shards_url(self) -> str | None:
+        place = self.options.shards_folder
+        return url_of(place) if is_remote(place) else None
+
+    def _has_shards(self) -> bool:
+        place = self.options.shards_folder
+        return bool(ShardStore(place).listed()) if is_remote(place) else place.is_dir()
 
     @cached_property
     def split(self) -> Split:
@@ -295,6 +363,8 @@ class Study:
             probe=o.probe,
             cache=o.cache,
             threads=max(1, int(o.cpus_per_trial)),
+            copies=self._copies,
+            mirror=self.mirror if self.mirror.url else None,
         )
 
     @cached_property
@@ -339,7 +409,12 @@ class Study:
             stage,
             results=self.folder,
             resources=self.options.resources,
-            watcher=StageProgress(stage, total=len(tasks), done=len(tasks) - missing),
+            watcher=Uploading(
+                partial(self.mirror.push, patient=False),
+                stage,
+                total=len(tasks),
+                done=len(tasks) - missing,
+            ),
             interruption=self.interruption,
         )
 

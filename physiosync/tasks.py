@@ -16,6 +16,7 @@ from physiosync.files import atomic_path
 from physiosync.finetuning import Classifier, FinetuningConfig, finetune, fit_heads
 from physiosync.labels import TARGETS
 from physiosync.loading import complete_trials, of_same_people
+from physiosync.mirror import Copies, Mirror
 from physiosync.model import ModelConfig, PhysioSync
 from physiosync.pretraining import EpochReport, Pretraining, PretrainingConfig
 from physiosync.probing import Probe, ProbeConfig
@@ -39,10 +40,14 @@ class Workload(Config):
     probe: ProbeConfig
     cache: Path | None = None
     threads: int = 1
+    copies: Copies | None = None
+    """Of the shards, if they lie in an object store."""
+    mirror: Mirror | None = None
+    """Of the results, if they do."""
 
     def store(self) -> WindowStore:
         """The window store of all shards, opened once a process."""
-        return _open(self.shards, ("eeg", *self.pps), self.cache)
+        return _open(self.shards, ("eeg", *self.pps), self.cache, self.copies)
 
     def final_trials(self, n_times: int) -> tuple[Ints, Ints]:
         """Ids of the trials that are trained on once the search is over, and of those to predict.
@@ -58,7 +63,14 @@ class Workload(Config):
 
 
 @lru_cache(maxsize=2)
-def _open(shards: tuple[Path, ...], modalities: tuple[str, ...], cache: Path | None) -> WindowStore:
+def _open(
+    shards: tuple[Path, ...],
+    modalities: tuple[str, ...],
+    cache: Path | None,
+    copies: Copies | None,
+) -> WindowStore:
+    if copies is not None:
+        copies.fetch()
     return WindowStore.open(shards, modalities, cache)
 
 

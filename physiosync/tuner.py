@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,7 +33,10 @@ import ray
 from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
+from physiosync.mirror import Mirror
 from physiosync.nodes import check_nodes
+from physiosync.remote import Remote
+from physiosync.tasks import Workload
 
 
 class Resources(Config):
@@ -74,12 +77,12 @@ def ray_session() -> Iterator[None]:
             ray.shutdown()
 
 
-def ready_ray(results: Path, shards: Sequence[Path], cache: Path | None) -> None:
+def ready_ray(results: Path, workload: Workload) -> None:
     """Have a running Ray whose nodes can all work for this study.
 
     Parameters
     ----------
-    results, shards, cache : as `physiosync.nodes.check_nodes` takes them
+    results : the study's folder
 
     Raises
     ------
@@ -87,7 +90,7 @@ def ready_ray(results: Path, shards: Sequence[Path], cache: Path | None) -> None
         If a node of a cluster can't.
     """
     if start_ray():
-        check_nodes(results, shards, cache)
+        check_nodes(results, workload)
 
 
 def start_ray() -> bool:
@@ -172,10 +175,26 @@ def refuse_full_disk(stage: str, results: Path, errors: Sequence[str]) -> None:
         )
 
 
-def fresh_name(folder: Path, stem: str) -> str:
-    """`stem`, or `stem-2`, `stem-3`, ...: a name that no earlier run in `folder` used."""
+def run_place(results: Path, stem: str, mirror: Mirror | None) -> dict[str, Any]:
+    """Where a new Tune run lies, as `tune.RunConfig` takes it.
+
+    It is named `stem`, or `stem-2`, `stem-3`, ... if earlier runs of the study used that.
+    """
+    if mirror is None or mirror.url is None:
+        folder = (results / "tune").resolve()
+        taken = {path.name for path in folder.glob("*")}
+        return {"name": _fresh(stem, taken), "storage_path": str(folder)}
+    remote = Remote(mirror.url)
+    return {
+        "name": _fresh(stem, remote.folders("tune")),
+        "storage_path": f"{remote.path}/tune",
+        "storage_filesystem": remote.file_system,
+    }
+
+
+def _fresh(stem: str, taken: Container[str]) -> str:
     names = [stem, *(f"{stem}-{n}" for n in range(2, 10_000))]
-    return next(name for name in names if not (folder / name).exists())
+    return next(name for name in names if name not in taken)
 
 
 def trial_folder_name(trial: Any) -> str:

@@ -167,7 +167,7 @@ class WindowStore:
         ValueError
             If a trial, or the store, lacks the modality.
         ShardError
-            If a decoded file is damaged.
+            If a decoded file is damaged, and its shard as well.
         """
         trials, starts = np.asarray(trials), np.asarray(starts)
         self._check_windows(modality, trials, starts, starts + n_times)
@@ -210,10 +210,18 @@ class WindowStore:
         return content_hash([info for _, info in self._shards], self._modalities, rows)
 
     def _view(self, modality: str, trial: int) -> Floats:
-        """Mapped samples of a trial; verified the first time."""
-        column = self._columns[modality][self._shard[trial]]
+        """Mapped samples of a trial; verified the first time, and decoded again if damaged."""
+        k, row = int(self._shard[trial]), int(self._row[trial])
+        column = self._columns[modality][k]
         assert column is not None
-        view = column.trial(int(self._row[trial]))
+        try:
+            view = column.trial(row)
+        except ShardError:
+            path, info = self._shards[k]
+            column = open_column(path, info, modality, self._cache, row=row)
+            assert column is not None
+            self._columns[modality][k] = column
+            view = column.trial(row)
         self._views[modality][trial] = view
         return view
 

@@ -49,4 +49,8 @@ def study(settings: StudyOptions) -> Study:
 
 
 if __name__ == "__main__":
-    guarded(study(options(Path(sys.argv[1]), trials=int(sys.argv[2]))).run)
+    changes: dict[str, object] = {"trials": int(sys.argv[2])}
+    for place in sys.argv[3:]:  # such as results=s3://bucket/prefix
+        name, _, url = place.partition("=")
+        changes[name] = Path(url)
+    guarded(study(options(Path(sys.argv[1]), **changes)).run)

@@ -22,9 +22,9 @@ from tests import small_study
 class Program:
     """tests/small_study.py in a process group of its own."""
 
-    def __init__(self, folder: Path, trials: int = 4) -> None:
+    def __init__(self, folder: Path, trials: int = 4, *places: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.small_study", str(folder), str(trials)],
+            [sys.executable, "-m", "tests.small_study", str(folder), str(trials), *places],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
