@@ -13,7 +13,9 @@ from physiosync import figures
 from physiosync.files import write_text
 from physiosync.labels import N_CLASSES, TARGETS
 from physiosync.predictions import scores_of, trial_predictions
-from physiosync.scoring import score_by_subject, two_way_interval
+from physiosync.scoring import score_by_subject
+from physiosync.statistics.bootstrap import two_way_interval
+from physiosync.statistics.scores import correctness
 
 #: Methods in the order of every table, with the words for them.
 METHODS = {
@@ -56,7 +58,7 @@ def _score_runs(runs: Sequence[pd.DataFrame], seed: int) -> dict[str, float]:
     for run in runs:
         trials = trial_predictions(run)
         by_subject = score_by_subject(trials)
-        low, high = two_way_interval(trials, seed=seed)
+        low, high = two_way_interval(correctness([trials]), seed=seed)
         of_trials = scores_of(run).query("level == 'trial'")
         each.append(
             {
