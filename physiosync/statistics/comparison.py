@@ -13,7 +13,7 @@ from physiosync.labels import N_CLASSES
 from physiosync.predictions import trial_predictions
 from physiosync.statistics.bootstrap import two_way_interval
 from physiosync.statistics.crossed import crossed_test
-from physiosync.statistics.scores import correctness, difference
+from physiosync.statistics.scores import correctness, difference, weighted
 
 #: What a method is compared with when it is compared with nothing but guessing.
 CHANCE = "chance"
@@ -100,17 +100,11 @@ def wilcoxon_over_subjects(scores: pd.DataFrame, *, null: float = 0.0) -> float:
     ----------
     scores : see `crossed_test`
     """
-    by_subject = mean_by_subject(scores)
-    gap = (by_subject - null).dropna().to_numpy()
+    gap = weighted(scores).by_subject - null
     if not (np.abs(gap) > 1e-12).any():
         return float("nan")
-    return float(stats.wilcoxon(gap).pvalue)
-
-
-def mean_by_subject(scores: pd.DataFrame) -> pd.Series[float]:
-    """Mean over classes of each subject's mean score; NaN where one class only is shown."""
-    recall = scores.pivot_table(index="subject", columns="truth", values="score")
-    return recall.mean(axis=1).where(recall.notna().sum(axis=1) >= 2)
+    # "auto" permutes ties of few subjects, for seconds: too much for a description.
+    return float(stats.wilcoxon(gap, method="asymptotic").pvalue)
 
 
 def at_or_below_chance(by_subject: pd.Series[float], chance: float) -> int:

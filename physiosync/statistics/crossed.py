@@ -50,9 +50,10 @@ def crossed_test(
     that knowing which clips are high costs nothing. Summed over subjects and over clips these give
     V_s and V_c, squared one by one V_sc. The variance is the largest of V_s, V_c and V_s + V_c -
     V_sc (Cameron, Gelbach & Miller 2011, guarded as MacKinnon, Nielsen & Webb 2024 advise), with
-    the smaller of both degrees of freedom. V_s is scaled by S / (S - 1). Clips weigh unequally, so
-    V_c and its degrees of freedom are scaled to what independent clip effects would give (Bell &
-    McCaffrey 2002). `tests/benchmarks/levels.py` measures its false positives and its power.
+    Satterthwaite's degrees of freedom, V^2 / (V_s^2 / df_s + V_c^2 / df_c), as in a quasi-F (Clark
+    1973). V_s is scaled by S / (S - 1), df_s is S - 1. Clips weigh unequally, so V_c and df_c are
+    what independent clip effects would give (Bell & McCaffrey 2002).
+    `tests/benchmarks/levels.py` measures its false positives and its power.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def crossed_test(
     if np.isnan(variance):
         return CrossedTest(effect, _NAN, _NAN, _NAN, _NAN, _NAN, w.n_subjects, w.n_stimuli)
     error = float(np.sqrt(variance))
-    spread = float(np.sqrt(max(0.0, w.weight @ (w.score - w.estimate) ** 2)))
+    spread = float(np.sqrt(np.sum(w.weight * (w.score - w.estimate) ** 2)))
     # Sums of fractions leave rounding errors where there is no variation.
     if error < 1e-12:
         p = 1.0 if abs(effect) < 1e-12 else _NAN
@@ -101,13 +102,16 @@ def _variance(w: Weighted) -> tuple[float, float]:
         return _NAN, _NAN
     class_mean = np.bincount(w.truth, w.weight * w.score) / of_class
     share = w.weight * (w.score - class_mean[w.truth])
-    by_subject = np.bincount(w.subject, w.weight * w.score) - w.estimate / w.n_subjects
+    by_subject = (w.by_subject - w.estimate) / w.n_subjects
     by_clip = np.bincount(w.stimulus, share)
     v_s = float(by_subject @ by_subject) * w.n_subjects / (w.n_subjects - 1)
     scale, df_c = _clip_scale(h, of_class)
     v_c = float(by_clip @ by_clip) * scale
     v_sc = float(share @ share)
-    return max(v_s, v_c, v_s + v_c - v_sc), min(w.n_subjects - 1.0, df_c)
+    v = max(v_s, v_c, v_s + v_c - v_sc)
+    if v <= 0:
+        return 0.0, _NAN
+    return v, v**2 / (v_s**2 / (w.n_subjects - 1) + v_c**2 / df_c)
 
 
 def _clip_scale(h: Floats, of_class: Floats) -> tuple[float, float]:

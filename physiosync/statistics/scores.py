@@ -91,6 +91,13 @@ class Weighted:
         """The mean over subjects; NaN if there are none."""
         return float(self.weight @ self.score) if len(self.score) else float("nan")
 
+    @property
+    def by_subject(self) -> Floats:
+        """(n_subjects,) mean over classes of the mean score; `estimate` is their mean."""
+        total = np.zeros(self.n_subjects)
+        np.add.at(total, self.subject, self.weight * self.score)
+        return total * self.n_subjects
+
 
 def weighted(scores: pd.DataFrame) -> Weighted:
     """Give each trial of a table of `correctness` or `difference` its weight."""

@@ -19,10 +19,10 @@ import pandas as pd
 from scipy import stats
 
 from physiosync.statistics.bootstrap import two_way_interval
-from physiosync.statistics.comparison import mean_by_subject, wilcoxon_over_subjects
+from physiosync.statistics.comparison import wilcoxon_over_subjects
 from physiosync.statistics.crossed import crossed_test
 from physiosync.statistics.permutation import permutation_test
-from physiosync.statistics.scores import correctness, difference, weighted
+from physiosync.statistics.scores import weighted
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Design:
     bias: float = 0.3
 
 
-def simulate(design: Design, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predictions of two methods for the same trials."""
+def simulate(design: Design, rng: np.random.Generator) -> pd.DataFrame:
+    """Answers "one" and "two" of two methods for the same trials, beside the "truth"."""
     shape = design.n_subjects, design.n_clips
 
     def latent(shared: float) -> np.ndarray:
@@ -57,27 +57,24 @@ def simulate(design: Design, rng: np.random.Generator) -> tuple[pd.DataFrame, pd
         return clips + own + design.bias * rng.standard_normal((design.n_subjects, 1))
 
     truth = (latent(design.agreement) > 0).astype(int)
-    sign = 2 * truth - 1
-    leaning = (design.common + design.effect, design.common)
-    names = {
-        "subject": np.repeat([f"s{i:02d}" for i in range(shape[0])], shape[1]),
-        "stimulus": np.tile([f"v{i:02d}" for i in range(shape[1])], shape[0]),
+    lean = design.common * (2 * truth - 1)
+    more = design.effect * (2 * truth - 1)
+    one = (latent(design.correlation) + lean + more > 0).astype(int)
+    two = (latent(design.correlation) + lean > 0).astype(int)
+    table = {
+        "subject": np.repeat(np.arange(design.n_subjects), design.n_clips),
+        "stimulus": np.tile(np.arange(design.n_clips), design.n_subjects),
         "truth": truth.ravel(),
     }
-    one, two = (
-        pd.DataFrame(names | {"predicted": (latent(design.correlation) + lean * sign > 0).ravel()})
-        for lean in leaning
-    )
-    return one.astype({"predicted": int}), two.astype({"predicted": int})
+    return pd.DataFrame(table | {"one": one.ravel(), "two": two.ravel()})
 
 
 def scores_for(design: Design, against: str, rng: np.random.Generator) -> pd.DataFrame:
     """Trial scores with null 0: one method less chance, or two methods."""
-    one, two = simulate(design, rng)
-    if against == "chance":
-        scores = correctness([one])
-        return scores.assign(score=scores["score"] - 0.5)
-    return difference(correctness([one]), correctness([two]))
+    table = simulate(design, rng)
+    right = table["one"] == table["truth"]
+    other = 0.5 if against == "chance" else (table["two"] == table["truth"]).astype(float)
+    return table.assign(score=right.astype(float) - other)
 
 
 # ---- the tests: from trial scores (null 0) to p
@@ -121,7 +118,7 @@ def pigeonhole(scores: pd.DataFrame) -> float:
 
 
 def t_over_subjects(scores: pd.DataFrame) -> float:
-    return float(stats.ttest_1samp(mean_by_subject(scores).dropna(), 0).pvalue)
+    return float(stats.ttest_1samp(weighted(scores).by_subject, 0).pvalue)
 
 
 def mixed_model(scores: pd.DataFrame) -> float:
@@ -172,7 +169,7 @@ def permutation_rejections(design: Design, *, n: int, seed: int) -> dict[str, fl
     rng = np.random.default_rng(seed)
     hits = {"within_subject": 0, "whole_clip": 0}
     for _ in range(n):
-        one, _ = simulate(design, rng)
+        one = simulate(design, rng).rename(columns={"one": "predicted"})
         for kind in hits:
             hits[kind] += permutation_test(one, kind, n_permutations=99).p <= 0.05  # type: ignore[arg-type]
     return {name: count / n for name, count in hits.items()}
@@ -194,6 +191,7 @@ def main(simulations: int = 2000, bootstraps: int = 300, mixed: int = 100, seed:
         for c in (8, 40)
         for r in (0.3, 0.6)
     ]
+    print("SIMULATED predictions; r correlation of answers, a agreement of labels, between people")
     print(f"false positives at 0.05 (nominal); {simulations} simulations, standard error at most")
     print(f"{np.sqrt(0.06 * 0.94 / simulations):.4f} for a rate of 0.06; pigeonhole {bootstraps}")
     print(f"{'':46}" + "".join(f"{name:>14}" for name in TESTS))
