@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.sandwich_covariance import cov_cluster_2groups
 
 from physiosync.evidence import comparisons
 from physiosync.statistics.bootstrap import two_way_interval
@@ -82,6 +85,34 @@ def crossed_by_hand(x: np.ndarray) -> tuple[float, float]:
     return x.mean() / np.sqrt(v), v**2 / (v_s**2 / (s - 1) + v_c**2 / (c - 1))
 
 
+def full_table(x: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
+    """From (subjects, clips) to a row a trial."""
+    return pd.DataFrame(
+        {
+            "subject": np.repeat(np.arange(len(x)), x.shape[1]),
+            "stimulus": np.tile(np.arange(x.shape[1]), len(x)),
+            "truth": truth.ravel(),
+            "score": x.ravel(),
+        }
+    )
+
+
+def test_the_variance_is_statsmodels_with_each_ways_own_correction() -> None:
+    rng = np.random.default_rng(11)
+    x = rng.standard_normal((10, 8)) + rng.standard_normal((10, 1)) + rng.standard_normal((1, 8))
+    truth = (np.arange(10)[:, None] + np.arange(8)) % 2
+    for k in (0, 1):
+        x[truth == k] -= x[truth == k].mean()
+    table = full_table(x, truth)
+    fitted = sm.OLS(table["score"].to_numpy(), np.ones(80)).fit()
+    groups = table["subject"].to_numpy(), table["stimulus"].to_numpy()
+    both, by_subject, by_clip = (
+        float(np.squeeze(v)) for v in cov_cluster_2groups(fitted, *groups, use_correction=False)
+    )
+    expected = by_subject * 10 / 9 + by_clip * 8 / 7 - (by_subject + by_clip - both)
+    assert crossed_test(table).standard_error == pytest.approx(np.sqrt(expected))
+
+
 def test_a_full_table_gives_what_mean_squares_give() -> None:
     """Two classes that every clip shows to half of the people leave all weights equal."""
     rng = np.random.default_rng(3)
@@ -90,14 +121,7 @@ def test_a_full_table_gives_what_mean_squares_give() -> None:
     # Both classes with one mean: the class means that are taken out are then the grand mean.
     for k in (0, 1):
         x[truth == k] -= x[truth == k].mean() - 0.3
-    table = pd.DataFrame(
-        {
-            "subject": np.repeat(np.arange(8), 6),
-            "stimulus": np.tile(np.arange(6), 8),
-            "truth": truth.ravel(),
-            "score": x.ravel(),
-        }
-    )
+    table = full_table(x, truth)
     t, df = crossed_by_hand(x)
     found = crossed_test(table)
     assert found.difference == pytest.approx(0.3)
@@ -156,6 +180,8 @@ def test_holm_by_hand() -> None:
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
     np.testing.assert_allclose(holm(np.array([0.5, np.nan, 0.02])), [0.5, np.nan, 0.04])
     np.testing.assert_allclose(holm(np.array([0.9, 0.8])), [1.0, 1.0])
+    p = np.random.default_rng(0).random(7) / 10
+    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1])
 
 
 def test_an_interval_of_a_difference_leaves_out_what_methods_share() -> None:
