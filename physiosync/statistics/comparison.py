@@ -104,7 +104,7 @@ def wilcoxon_over_subjects(scores: pd.DataFrame, *, null: float = 0.0) -> float:
     if not (np.abs(gap) > 1e-12).any():
         return float("nan")
     # "auto" permutes ties of few subjects, for seconds: too much for a description.
-    return float(stats.wilcoxon(gap, method="asymptotic").pvalue)
+    return float(stats.wilcoxon(gap, method="approx").pvalue)
 
 
 def at_or_below_chance(by_subject: pd.Series[float], chance: float) -> int:
