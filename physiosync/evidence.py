@@ -120,6 +120,27 @@ def probability_table(predictions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def readable_probabilities(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """For the page: `probability_table`, beside the subjects at or below chance.
+
+    Parameters
+    ----------
+    table : `report.main_table`
+    """
+    both = table.merge(probability_table(predictions), on=["target", "method"])
+    at_chance = zip(both["at_or_below_chance"], both["n_subjects"], strict=True)
+    return pd.DataFrame(
+        {
+            "target": both["target"],
+            "method": both["method"].astype(str),
+            "subjects at or below chance": [f"{k} of {n:.0f}" for k, n in at_chance],
+            "Brier score": both["brier"].map("{:.3f}".format),
+            "calibration error": both["calibration_error"].map("{:.3f}".format),
+            "accuracy, surest half": both["accuracy_surest_half"].map("{:.3f}".format),
+        }
+    )
+
+
 def validation_beside_test(table: pd.DataFrame, validation: float, targets: Sequence[str]) -> str:
     """The same measure on validation clips and on test clips, in one sentence.
 

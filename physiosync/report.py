@@ -200,25 +200,8 @@ def write_report(
 def _evidence(predictions: pd.DataFrame, table: pd.DataFrame, about: str) -> list[str]:
     """Comparisons, and what the probabilities are worth."""
     compared = evidence.comparisons(predictions)
-    keys = ["target", "method"]
-    probabilities = table[[*keys, "at_or_below_chance", "n_subjects"]].merge(
-        evidence.probability_table(predictions), on=keys
-    )
-    shown = pd.DataFrame(
-        {
-            "target": probabilities["target"],
-            "method": [label(str(m)) for m in probabilities["method"]],
-            "subjects at or below chance": [
-                f"{k} of {n:.0f}"
-                for k, n in zip(
-                    probabilities["at_or_below_chance"], probabilities["n_subjects"], strict=True
-                )
-            ],
-            "Brier score": probabilities["brier"].map("{:.3f}".format),
-            "calibration error": probabilities["calibration_error"].map("{:.3f}".format),
-            "accuracy, surest half": probabilities["accuracy_surest_half"].map("{:.3f}".format),
-        }
-    )
+    shown = evidence.readable_probabilities(predictions, table)
+    shown["method"] = shown["method"].map(label)
     parts = [_html_table(shown, caption=f"Beside the scores. {about}.")]
     if len(compared):
         readable = evidence.readable_comparisons(compared)
