@@ -158,8 +158,7 @@ def validation_beside_test(table: pd.DataFrame, validation: float, targets: Sequ
         ]
     )
     return (
-        f"frozen probe of rank-1, {' and '.join(targets)}: {validation:.3f} on validation clips, "
-        f"{test:.3f} on test clips (0 chance, 1 perfect)"
+        f"{validation:.3f}, on test trials {test:.3f} (frozen probe of rank-1, 0 chance, 1 perfect)"
     )
 
 
@@ -180,4 +179,6 @@ def openings_in_words(openings: Sequence[Mapping[str, Any]], trials: int) -> str
 def _number(value: float) -> str:
     if np.isnan(value):
         return "-"
+    if value > 1:
+        return ">1"  # No difference of balanced accuracies is as large.
     return "<0.001" if 0 <= value < 0.001 else f"{value:.3f}"

@@ -348,7 +348,7 @@ def test_openings_after_which_the_search_went_on_are_exploratory() -> None:
 def test_validation_stands_beside_test_in_one_measure() -> None:
     table = main_table(predictions(CASE, method="pretrained_probe"))
     said = validation_beside_test(table, 0.4, ("arousal", "valence"))
-    assert "0.400 on validation clips, 0.250 on test clips" in said
+    assert "0.400, on test trials 0.250" in said
 
 
 def test_a_window_protocol_is_called_leaky() -> None:
