@@ -143,6 +143,49 @@ def pull(url: tyro.conf.Positional[str], folder: tyro.conf.Positional[Path]) -> 
     print(f"{download(url, folder)} files in {folder}")
 
 
+def audit(
+    shards: tyro.conf.Positional[Path],
+    split: Path,
+    checkpoint: Path | None = None,
+    json: Path | None = None,
+    exclude: tuple[str, ...] = (),
+    cache: Path | None = None,
+) -> None:
+    """Prove a split: what its parts share. Exit status 0 if all checks pass, 1 if one fails.
+
+    Parameters
+    ----------
+    shards : Folder of the shards.
+    split : split.json of a study, or windows as JSON, CSV or Parquet.
+    checkpoint : Model folder; was it pretrained on the test part?
+    json : Write the verdicts here.
+    exclude : Subjects that the split leaves out.
+    cache : Folder of the memory-mapped windows.
+    """
+    from physiosync.audit.run import audit as prove
+    from physiosync.errors import SplitError
+    from physiosync.files import write_text
+    from physiosync.shards import find_shards
+    from physiosync.windows import WindowStore
+
+    found = find_shards(shards)
+    left_out = {name.lower() for name in exclude}
+    if strangers := left_out - {path.stem.lower() for path in found}:
+        raise SplitError(f"--exclude: expected subjects of {shards}, found {sorted(strangers)[0]}")
+    kept = [path for path in found if path.stem.lower() not in left_out]
+    report = prove(
+        WindowStore.open(kept, ("eeg",), cache),
+        split,
+        checkpoint=checkpoint,
+        measure_barcodes=True,
+    )
+    print("\n".join(report.lines()))
+    if json is not None:
+        write_text(json, report.model_dump_json(indent=1))
+    if not report.passed:
+        sys.exit(1)
+
+
 def main() -> None:
     """Entry point of the `physiosync` command."""
     guarded(lambda: _main(sys.argv[1:]))
@@ -161,6 +204,7 @@ def _main(words: Sequence[str]) -> None:
         commands[name] = _stage(name, default)
         commands[name].__doc__ = doc
     commands["inspect"] = inspect
+    commands["audit"] = audit
     commands["clean"] = clean
     commands["pull"] = pull
     tyro.extras.subcommand_cli_from_dict(commands, prog="physiosync", args=words)

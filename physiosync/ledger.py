@@ -88,10 +88,15 @@ class Ledger:
                 + "\nGo back to it, or give this one another --name."
             )
 
-    def opened_test(self, reason: str) -> int:
-        """Count an opening of the test part; returns how many there were."""
+    def opened_test(self, reason: str, *, trials: int) -> int:
+        """Count an opening of the test part; returns how many there were.
+
+        Parameters
+        ----------
+        trials : of the search, that had ended by then
+        """
         content = self.read()
-        content["test_openings"].append({"when": _now(), "what": reason})
+        content["test_openings"].append({"when": _now(), "what": reason, "trials": trials})
         self._write(content)
         return len(content["test_openings"])
 

@@ -19,6 +19,7 @@ from physiosync.config import Config
 from physiosync.encoders import EncoderConfig, build_encoder
 from physiosync.errors import CheckpointError
 from physiosync.files import atomic_folder
+from physiosync.provenance import FILE, Seen
 from physiosync.scaling import ScalingKind
 
 Role = Literal["eeg", "pps"]
@@ -110,6 +111,8 @@ class PhysioSync(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        #: What its pretraining saw, if that is known; saved and loaded with the weights.
+        self.seen: Seen | None = None
         self._shared = config.encoder.family == "patch"
         self.encoders = nn.ModuleDict()
         roles: tuple[Role, ...] = ("eeg", "pps")
@@ -209,7 +212,10 @@ class PhysioSync(nn.Module):
     def save_pretrained(
         self, folder: Path | str, *, metrics: Mapping[str, Any] | None = None
     ) -> None:
-        """Write config.json, model.safetensors, metrics.json and a model card, in one step."""
+        """Write config.json, model.safetensors, metrics.json and a model card, in one step.
+
+        A model that knows what its pretraining saw gets seen.json as well, for `physiosync audit`.
+        """
         target = Path(folder)
         with atomic_folder(target) as part:
             (part / "config.json").write_text(self.config.model_dump_json(indent=1))
@@ -217,6 +223,8 @@ class PhysioSync(nn.Module):
             save_file(weights, part / "model.safetensors")
             (part / "metrics.json").write_text(json.dumps(dict(metrics or {}), indent=1))
             (part / "README.md").write_text(_model_card(self.config, dict(metrics or {})))
+            if self.seen is not None:
+                (part / FILE).write_text(self.seen.model_dump_json())
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> Self:
@@ -252,6 +260,7 @@ class PhysioSync(nn.Module):
                 path / "config.json", "", expected="a model config", found=str(error)
             ) from error
         _load_strictly(model, path / "model.safetensors")
+        model.seen = Seen.load(path)
         return model.eval()
 
     def push_to_hub(self, name: str, *, private: bool = True) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 import optuna
 import pandas as pd
 
+from physiosync import evidence
 from physiosync import report as reporting
+from physiosync.audit.run import kept_audit
 from physiosync.errors import StudyError
 from physiosync.files import atomic_path
 from physiosync.finetuning import FinetuningConfig
@@ -20,6 +22,9 @@ from physiosync.ledger import Ledger
 from physiosync.model import PhysioSync
 from physiosync.predictions import scores_of
 from physiosync.pretraining import PretrainingConfig
+from physiosync.probing import OBJECTIVE_TARGETS
+from physiosync.search import finished
+from physiosync.splits import Split
 from physiosync.storage import dashboard_argument
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
 
@@ -202,17 +207,25 @@ def report(
     predictions = pd.read_parquet(folder / "predictions.parquet")
     content: Mapping[str, Any] = Ledger(folder).read()
     search, curves = search_tables(database)
-    openings = len(content["test_openings"])
+    openings = evidence.openings_in_words(content["test_openings"], len(finished(database)))
+    protocol = evidence.protocol_in_words(Split.load(folder / "split.json").protocol)
+    table = reporting.main_table(predictions)
+    best = json.loads((folder / "best" / "rank-1" / "metrics.json").read_text())
+    validation = evidence.validation_beside_test(
+        table, best["mean_validation_score"], OBJECTIVE_TARGETS
+    )
+    audited = kept_audit(folder / "audit.json")
     states = search["state"].value_counts()
     path = reporting.write_report(
         folder,
         header={
             "study": folder.name,
             "data": "synthetic cohort" if synthetic else str(content["options"]["recordings"]),
-            "protocol": "stimulus: known people, new clips",
+            "protocol": protocol,
             "trials": ", ".join(f"{n} {state.lower()}" for state, n in states.items()),
             "seed": str(content["identity"]["seed"]),
-            "openings of the test part": str(openings),
+            "openings of the test part": openings,
+            "validation beside test": validation,
             "versions": ", ".join(f"{k} {v}" for k, v in content["versions"].items()),
             "code": str(content["git_revision"]),
         },
@@ -221,13 +234,16 @@ def report(
         curves=curves,
         finalists=finalist_scores(finalists, default=default).drop(columns="path"),
         notes=list(left_out),
+        audit=audited,
     )
-    table = reporting.main_table(predictions)
     kind = "SYNTHETIC data, " if synthetic else ""
-    title = f"{kind}protocol stimulus (known people, new clips), balanced accuracy of test trials"
+    title = f"{kind}protocol {protocol}; balanced accuracy of test trials"
     lines = [
-        reporting.render_text(table, title=title),
+        reporting.render_text(table, evidence.comparisons(predictions), title=title),
         "",
+        f"validation  {validation}",
+        f"openings    of the test part: {openings}",
+        f"audit       {audited.lines()[0] if audited else 'none'}",
         f"encoders    {where}/best",
         f"scores      {where}/finetune.parquet, baselines.parquet, predictions.parquet",
         f"report      {where}/{path.name}",

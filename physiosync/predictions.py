@@ -52,7 +52,8 @@ def trial_predictions(windows: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    A row a trial with "subject", "stimulus", "truth" and "predicted".
+    A row a trial with "subject", "stimulus", "truth", "predicted" and a probability for each class
+    ("p0", "p1", ...).
     """
     columns = _P[: N_CLASSES[str(windows["target"].iloc[0])]]
     trials, mean = mean_by(windows[columns].to_numpy(), windows["trial"].to_numpy(dtype=np.int64))
@@ -63,6 +64,7 @@ def trial_predictions(windows: pd.DataFrame) -> pd.DataFrame:
             "stimulus": first["stimulus"].to_numpy(),
             "truth": first["truth"].to_numpy(dtype=np.int64),
             "predicted": mean.argmax(axis=1),
+            **{name: mean[:, c] for c, name in enumerate(columns)},
         }
     )
 

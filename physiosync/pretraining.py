@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from physiosync.loading import Loader, complete_trials
 from physiosync.losses import total_loss
 from physiosync.model import ModelConfig, PhysioSync, Role
 from physiosync.pretraining_net import PretrainingNet
+from physiosync.provenance import Seen
 from physiosync.sampling import Batch, MomentSampler
 from physiosync.scaling import ScalingKind, fit_scaling
 from physiosync.splits import Split
@@ -242,7 +244,13 @@ class Pretraining:
         """The encoders of the best epoch so far, in evaluation mode."""
         model = PhysioSync(self.model_config)
         model.load_state_dict(self.best_weights or cloned(self.net.model), strict=True)
+        model.seen = self.seen
         return model.eval()
+
+    @cached_property
+    def seen(self) -> Seen:
+        """The trials that train it, and those that choose its epoch."""
+        return Seen.of(self.store, self.split.trials(self.store.trials, "train", "validation"))
 
     def save(self, path: Path) -> None:
         """Write all that `resume` needs."""

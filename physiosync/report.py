@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from physiosync import figures
+from physiosync import evidence, figures
+from physiosync.audit.verdict import AuditReport
 from physiosync.files import write_text
 from physiosync.labels import N_CLASSES, TARGETS
 from physiosync.predictions import scores_of, trial_predictions
-from physiosync.scoring import score_by_subject, two_way_interval
+from physiosync.scoring import score_by_subject
+from physiosync.statistics.bootstrap import two_way_interval
+from physiosync.statistics.comparison import at_or_below_chance
+from physiosync.statistics.scores import correctness
 
 #: Methods in the order of every table, with the words for them.
 METHODS = {
@@ -39,15 +43,18 @@ def main_table(predictions: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     -------
     Columns "target", "method", "balanced_accuracy" (mean over subjects), "low", "high" (95 %
     bootstrap interval over subjects and clips), "accuracy", "f1", "n_subjects", "n_undefined"
-    (subjects whose test trials show one class; they are in no mean) and "chance".
+    (subjects whose test trials show one class; they are in no mean), "at_or_below_chance"
+    (subjects) and "chance".
     """
     rows = []
     for target in (t for t in TARGETS if t in set(predictions["target"])):
         of_target = predictions[predictions["target"] == target]
         for method in _ordered(of_target["method"].unique()):
             runs = [run for _, run in of_target[of_target["method"] == method].groupby("seed")]
-            rows.append({"target": target, "method": method, **_score_runs(runs, seed)}
-                        | {"chance": 1 / N_CLASSES[target]})  # fmt: skip
+            chance = 1 / N_CLASSES[target]
+            beside = {"at_or_below_chance": _at_or_below(runs, chance), "chance": chance}
+            scored = _score_runs(runs, seed)
+            rows.append({"target": target, "method": method, **scored, **beside})
     return pd.DataFrame(rows)
 
 
@@ -56,7 +63,7 @@ def _score_runs(runs: Sequence[pd.DataFrame], seed: int) -> dict[str, float]:
     for run in runs:
         trials = trial_predictions(run)
         by_subject = score_by_subject(trials)
-        low, high = two_way_interval(trials, seed=seed)
+        low, high = two_way_interval(correctness([trials]), seed=seed)
         of_trials = scores_of(run).query("level == 'trial'")
         each.append(
             {
@@ -70,6 +77,11 @@ def _score_runs(runs: Sequence[pd.DataFrame], seed: int) -> dict[str, float]:
             }
         )
     return {name: float(np.mean([row[name] for row in each])) for name in each[0]}
+
+
+def _at_or_below(runs: Sequence[pd.DataFrame], chance: float) -> int:
+    each = [score_by_subject(trial_predictions(run)) for run in runs]
+    return at_or_below_chance(pd.concat(each, axis=1).mean(axis=1), chance)
 
 
 def subject_table(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -86,8 +98,14 @@ def subject_table(predictions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def render_text(table: pd.DataFrame, *, title: str) -> str:
-    """The main table for a terminal of 100 columns."""
+def render_text(table: pd.DataFrame, compared: pd.DataFrame, *, title: str) -> str:
+    """The main table for a terminal of 100 columns.
+
+    Parameters
+    ----------
+    table : see `main_table`
+    compared : see `evidence.comparisons`
+    """
     lines = [title, ""]
     for target in table["target"].unique():
         rows = table[table["target"] == target]
@@ -98,9 +116,13 @@ def render_text(table: pd.DataFrame, *, title: str) -> str:
         lines.append(f"{target} (chance {first['chance']:.2f}; {subjects})")
         lines.extend(
             f"  {label(str(row['method'])):<38} {row['balanced_accuracy']:.3f}  "
-            f"[{row['low']:.3f}, {row['high']:.3f}]"
+            f"[{row['low']:.3f}, {row['high']:.3f}]  "
+            f"{row['at_or_below_chance']} of {row['n_subjects']:.0f} at or below chance"
             for _, row in rows.iterrows()
         )
+        lines.extend(evidence.comparison_lines(compared, str(target)))
+    if len(compared):
+        lines += ["", evidence.WHAT_P_IS]
     return "\n".join(lines)
 
 
@@ -118,6 +140,7 @@ def write_report(
     curves: pd.DataFrame,
     finalists: pd.DataFrame,
     notes: Sequence[str],
+    audit: AuditReport | None = None,
 ) -> Path:
     """Write report.html: one file, no scripts, nothing fetched.
 
@@ -129,6 +152,7 @@ def write_report(
     curves : "number", "epoch", "objective", "state"
     finalists : runs with "configuration", "is_default", "fold", "seed", "score"
     notes : what was left out, and why
+    audit : of the split
     """
     about = f"{header['data']}; protocol {header['protocol']}"
     loud = "synthetic" in header["data"].lower()
@@ -140,6 +164,7 @@ def write_report(
         "<h2>Test trials</h2>",
         _html_table(_readable(table, header["protocol"]), caption=f"Test trials. {about}."),
         f"<p>{_HOW_TO_READ}</p>",
+        *_evidence(predictions, table, about),
         _figure(
             figures.subjects(subject_table(predictions), METHODS),
             f"Balanced accuracy of each subject's test trials; a dot a subject, a bar the mean, "
@@ -160,6 +185,7 @@ def write_report(
         if len(finalists)
         else "<p>No finalists.</p>",
         f"<p>{_ONE_SE}</p>",
+        *_audit(audit, about),
         "<h2>Left out</h2>",
         "<ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>"
         if notes
@@ -169,6 +195,33 @@ def write_report(
     path = folder / "report.html"
     write_text(path, html)
     return path
+
+
+def _evidence(predictions: pd.DataFrame, table: pd.DataFrame, about: str) -> list[str]:
+    """Comparisons, and what the probabilities are worth."""
+    compared = evidence.comparisons(predictions)
+    shown = evidence.readable_probabilities(predictions, table)
+    shown["method"] = shown["method"].map(label)
+    parts = [_html_table(shown, caption=f"Beside the scores. {about}.")]
+    if len(compared):
+        readable = evidence.readable_comparisons(compared)
+        parts.insert(0, _html_table(readable, caption=f"Comparisons. {about}."))
+        parts.insert(1, f"<p>{evidence.HOW_TO_READ_P}</p>")
+    return parts
+
+
+def _audit(audit: AuditReport | None, about: str) -> list[str]:
+    if audit is None:
+        return []
+    table = pd.DataFrame([(v.check, v.status, v.said) for v in audit.verdicts],
+                         columns=["check", "verdict", "found"])  # fmt: skip
+    verdict = "passed" if audit.passed else "failed"
+    leaky = " Scores of this protocol are leaky." if audit.leaky else ""
+    return [
+        "<h2>Audit of the split</h2>",
+        f"<p>The split {verdict}.{leaky}</p>",
+        _html_table(table, caption=f"Audit. {about}."),
+    ]
 
 
 def _readable(table: pd.DataFrame, protocol: str) -> pd.DataFrame:

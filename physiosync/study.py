@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 
 from physiosync import outcome, promotion
+from physiosync.audit.run import audit_once
 from physiosync.driving import only_driver
 from physiosync.errors import PhysioSyncError, RemoteError, StudyError
 from physiosync.feasibility import check_feasible
@@ -179,6 +180,9 @@ class Study:
             log.info("  left out: %s", sentence)
         for note in check_feasible(self.options, table, self.store.sfreq, split):
             log.info("  note: %s", note)
+        audited = audit_once(self.store, self.folder / "split.json", self.folder / "audit.json")
+        for line in audited.lines()[: 1 if audited.passed else None]:
+            log.info("  %s", line)
 
     @mirrored
     def search(self) -> None:
@@ -249,7 +253,8 @@ class Study:
         for subject in sorted({*self.split.test.subjects} - taking_part):
             log.info("  left out: %s has no whole trial to train on, or none to test", subject)
         if any(not task.output.exists() for task in tasks):
-            n = self.ledger.opened_test(", ".join(sorted({task.method for task in tasks})))
+            methods = ", ".join(sorted({task.method for task in tasks}))
+            n = self.ledger.opened_test(methods, trials=len(finished(self.database)))
             self.mirror.push()  # whatever happens now, it was opened
             log.info("the test part is opened (time %d in this study)", n)
         self._jobs("finetune", tasks)

@@ -11,8 +11,9 @@ from physiosync.scoring import (
     chance_corrected,
     mean_by,
     score_by_subject,
-    two_way_interval,
 )
+from physiosync.statistics.bootstrap import two_way_interval
+from physiosync.statistics.scores import correctness
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_interval_is_wider_when_errors_belong_to_clips() -> None:
     widths = []
     for right in (of_clip, alone):
         table["predicted"] = np.where(right, table["truth"], 1 - table["truth"])
-        low, high = two_way_interval(table, seed=0)
+        low, high = two_way_interval(correctness([table]), seed=0)
         assert low < score_by_subject(table).mean() < high
         widths.append(high - low)
     assert widths[0] > 1.5 * widths[1]
@@ -130,6 +131,6 @@ def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         table = _table(rng, 12, 12)
         right = rng.random(len(table)) < 0.7
         table["predicted"] = np.where(right, table["truth"], 1 - table["truth"])
-        low, high = two_way_interval(table, n_resamples=200)
+        low, high = two_way_interval(correctness([table]), n_resamples=200)
         inside += low <= 0.7 <= high
     assert stats.binomtest(inside, 40, 0.95).pvalue > 1e-3

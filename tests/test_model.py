@@ -16,6 +16,7 @@ from torch import Tensor
 from physiosync.encoders import EncoderConfig
 from physiosync.errors import CheckpointError
 from physiosync.model import ModelConfig, PhysioSync
+from physiosync.provenance import Seen
 
 PATCH = EncoderConfig(width=16, depth=1, heads=2, dropout=0.5, projector=(16, 8), cmca=8)
 MULTIVIEW = EncoderConfig(
@@ -285,3 +286,14 @@ def test_nan_is_refused() -> None:
     pps[1, 0, 3] = torch.nan
     with pytest.raises(ValueError, match="pps must be finite"):
         made().embed(eeg, pps)
+
+
+def test_what_pretraining_saw_goes_with_the_weights(tmp_path: Path) -> None:
+    """Through as many folders as the model passes; a model that knows nothing claims nothing."""
+    model = made()
+    model.save_pretrained(tmp_path / "unknown")
+    assert PhysioSync.from_pretrained(tmp_path / "unknown").seen is None
+    model.seen = Seen(names=("a", "b"), subjects=("c",), stimuli=("d", "e"), contents=("f",))
+    model.save_pretrained(tmp_path / "one")
+    PhysioSync.from_pretrained(tmp_path / "one").save_pretrained(tmp_path / "two")
+    assert PhysioSync.from_pretrained(tmp_path / "two").seen == model.seen

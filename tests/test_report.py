@@ -10,6 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from physiosync.audit.verdict import AuditReport, Verdict
+from physiosync.evidence import (
+    comparisons,
+    openings_in_words,
+    protocol_in_words,
+    validation_beside_test,
+)
 from physiosync.report import main_table, render_text, subject_table, write_report
 
 NAN = float("nan")
@@ -139,12 +146,29 @@ def test_the_order_of_rows_changes_nothing() -> None:
 
 
 def test_text_names_the_title_the_chance_and_the_undefined() -> None:
-    text = render_text(main_table(predictions(CASE)), title="SYNTHETIC data, protocol stimulus")
-    lines = text.splitlines()
+    rows = predictions(CASE)
+    title = "SYNTHETIC data, protocol stimulus"
+    lines = render_text(main_table(rows), comparisons(rows), title=title).splitlines()
     assert lines[0] == "SYNTHETIC data, protocol stimulus"
     assert lines[2] == "arousal (chance 0.50; 2 subjects, 1 more with one class only)"
     assert lines[3].split()[:2] == ["pretrained,", "fine-tuned"]
     assert "0.625  [" in lines[3]
+    assert lines[3].endswith("1 of 2 at or below chance")
+    assert max(map(len, lines)) <= 100
+
+
+def test_text_tells_the_p_of_pretrained_against_scratch_and_what_it_is() -> None:
+    """Each of eight people and ten clips; scratch is wrong on every third trial."""
+    right = [(f"s{s}", f"v{c}", 10 * s + c, (s + c) % 2, float((s + c) % 2))
+             for s in range(8) for c in range(10)]  # fmt: skip
+    wrong = [(*row[:4], 1 - row[4]) if row[2] % 3 == 0 else row for row in right]
+    rows = pd.concat([predictions(right), predictions(wrong, method="scratch")], ignore_index=True)
+    compared = comparisons(rows).set_index("reference").loc["scratch"]
+    lines = render_text(main_table(rows), comparisons(rows), title="x").splitlines()
+    (line,) = (line for line in lines if "less scratch" in line)
+    assert f"{compared['difference']:+.3f} [" in line
+    assert "p <0.001" in line
+    assert "subjects and" in lines[-2], "what the p is stands below"
     assert max(map(len, lines)) <= 100
 
 
@@ -227,6 +251,7 @@ def page(
     curves: pd.DataFrame = CURVES,
     finalists: pd.DataFrame = FINALISTS,
     notes: Sequence[str] = (),
+    audit: AuditReport | None = None,
 ) -> tuple[Page, str]:
     folder.mkdir(exist_ok=True)
     path = write_report(
@@ -237,6 +262,7 @@ def page(
         curves=curves,
         finalists=finalists,
         notes=notes,
+        audit=audit,
     )
     assert path == folder / "report.html"
     html = path.read_text(encoding="utf-8")
@@ -253,7 +279,7 @@ def test_one_file_that_fetches_and_runs_nothing(tmp_path: Path) -> None:
     assert all(link.startswith("#") for link in parsed.links)
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     assert parsed.tags.count("svg") == 3
-    assert parsed.tags.count("table") == 2
+    assert parsed.tags.count("table") == 4
     assert parsed.tags.count("figcaption") == 3
 
 
@@ -280,8 +306,12 @@ def test_the_table_holds_the_numbers(tmp_path: Path) -> None:
     mine = cells[start + 10 : start + 20]
     assert mine[1:3] == ["pretrained, fine-tuned", "0.625"]
     assert mine[5:7] == ["0.714", "0.286"], "each accuracy stands beside the majority's"
+    compared = cells.index("pretrained less majority") - 1
+    assert cells[compared + 2] == "+0.250"
+    surest = cells.index("1 of 2")
+    assert cells[surest - 1] == "pretrained, fine-tuned"
     # Finalists, best first: mean, standard error of two runs, runs.
-    assert cells[start + 20 :] == [
+    assert cells[-10:] == [
         "bbb", "0.450", "0.050", "2", "",
         "aaa", "0.200", "0.100", "2", "the default (control)",
     ]  # fmt: skip
@@ -293,9 +323,37 @@ def test_synthetic_data_are_announced_and_named_in_every_caption(tmp_path: Path)
     made_up, html = page(tmp_path, header=HEADER | {"data": "Synthetic cohort"})
     assert '<p class="loud">The data of this study are synthetic.</p>' in html
     captions = made_up.text["caption"] + made_up.text["figcaption"]
-    assert len(captions) == 5
+    assert len(captions) == 7
     for caption in captions:
         assert "Synthetic cohort; protocol stimulus: known people, new clips" in caption
+
+
+def test_the_audit_is_told(tmp_path: Path) -> None:
+    verdict = Verdict(check="stimuli", status="failed", number=1, said="1 stimulus in two parts")
+    report = AuditReport(protocol="window", leaky=True, verdicts=(verdict,))
+    parsed, _ = page(tmp_path, audit=report)
+    assert "The split failed. Scores of this protocol are leaky." in parsed.text["p"]
+    assert "1 stimulus in two parts" in parsed.text["td"]
+    assert not [p for p in page(tmp_path)[0].text["p"] if "split" in p]
+
+
+def test_openings_after_which_the_search_went_on_are_exploratory() -> None:
+    opening = {"when": "today", "what": "pretrained", "trials": 4}
+    assert openings_in_words([opening, opening], trials=4) == "2"
+    assert openings_in_words([opening, opening | {"trials": 6}], trials=6).startswith(
+        "2; EXPLORATORY: 2 search trials"
+    )
+
+
+def test_validation_stands_beside_test_in_one_measure() -> None:
+    table = main_table(predictions(CASE, method="pretrained_probe"))
+    said = validation_beside_test(table, 0.4, ("arousal", "valence"))
+    assert "0.400, on test trials 0.250" in said
+
+
+def test_a_window_protocol_is_called_leaky() -> None:
+    assert "LEAKY" in protocol_in_words("window")
+    assert protocol_in_words("stimulus") == "stimulus: known people, new clips"
 
 
 def test_names_are_text_and_never_markup(tmp_path: Path) -> None:

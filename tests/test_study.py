@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
+from physiosync.audit.run import audit
 from physiosync.errors import PhysioSyncError, RecordingError, StudyError
 from physiosync.model import PhysioSync
 from physiosync.recordings.deap import find_deap, read_deap
 from physiosync.study import Study
+from physiosync.windows import WindowStore
 from tests import small_study
 
 
@@ -80,10 +82,17 @@ def test_killed_while_searching_promoting_and_fine_tuning(tmp_path: Path) -> Non
         "study.json", "study.log", "split.json", "report.html", "artifacts", "tune/search",
         "best/rank-1/config.json", "best/rank-1/model.safetensors", "best/rank-1/metrics.json",
         "best/rank-1/README.md", "finetune.parquet", "predictions.parquet", "baselines.parquet",
+        "audit.json", "best/rank-1/seen.json",
     ):  # fmt: skip
         assert (results / name).exists(), name
     assert not (results / "best" / "rank-2").exists()
     PhysioSync.from_pretrained(results / "best" / "rank-1")
+    # What fine-tuning started from knows no test clip, after four drivers as after one.
+    store = WindowStore.open(tmp_path / "shards", ("eeg",), tmp_path / "cache")
+    audited = audit(store, results / "split.json", checkpoint=results / "best" / "rank-1")
+    assert audited.passed, audited.lines()
+    assert "audit of the split, protocol stimulus: passed" in program.output
+    assert "pretrained less scratch" in program.output
     predictions = pd.read_parquet(results / "predictions.parquet")
     split = json.loads((results / "split.json").read_text())
     assert set(predictions["stimulus"]) == set(split["test"]["stimuli"])

@@ -74,9 +74,9 @@ def test_a_field_that_came_or_went_is_named(tmp_path: Path) -> None:
 def test_every_opening_of_the_test_part_is_counted(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.bind({"seed": 0}, {})
-    assert ledger.opened_test("pretrained, scratch") == 1
+    assert ledger.opened_test("pretrained, scratch", trials=4) == 1
     ledger.bind({"seed": 0}, {})
-    assert Ledger(tmp_path).opened_test("majority") == 2
+    assert Ledger(tmp_path).opened_test("majority", trials=6) == 2
     openings = ledger.read()["test_openings"]
     assert [opening["what"] for opening in openings] == ["pretrained, scratch", "majority"]
     assert all(opening["when"] for opening in openings)

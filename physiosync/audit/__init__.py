@@ -1,0 +1,1 @@
+"""Proof of a split: what its parts share, in names, samples and signals."""

@@ -1,0 +1,184 @@
+"""What a report says beside the scores: comparisons with their p, chance, calibration, protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from physiosync.labels import N_CLASSES
+from physiosync.predictions import trial_predictions
+from physiosync.scoring import chance_corrected
+from physiosync.statistics.calibration import brier_score, calibration_error, reject_curve
+from physiosync.statistics.comparison import CHANCE, compare
+
+#: What is compared in every study; the first is the question that it asks.
+PAIRS = (
+    ("pretrained", "scratch"),
+    ("pretrained", "majority"),
+    ("pretrained_probe", "untrained_probe"),
+    ("pretrained", CHANCE),
+)
+_WORDS = {
+    ("pretrained", "scratch"): "pretrained less scratch",
+    ("pretrained", "majority"): "pretrained less majority",
+    ("pretrained_probe", "untrained_probe"): "frozen pretrained less untrained",
+    ("pretrained", CHANCE): "pretrained less chance",
+}
+PROTOCOLS = {
+    "stimulus": "known people, new clips",
+    "subject": "new people, known clips",
+    "both": "new people, new clips",
+    "window": "LEAKY: windows of one trial on both sides",
+}
+
+#: For a terminal: what the p of the printed table is.
+WHAT_P_IS = (
+    "p: would new people with new clips show the same difference? Crossed test, subjects and\n"
+    "clips both random, two-sided, Holm over targets. [ ]: 95 % interval, bootstrap over both."
+)
+HOW_TO_READ_P = (
+    "p is of the primary test: trials weighted to balanced accuracy, subjects and clips both as "
+    "random effects (two-way cluster-robust variance), two-sided, Holm-corrected over targets. The "
+    "interval is a two-way bootstrap, a little wider than the test. Effect size: the difference in "
+    "standard deviations of a single trial's difference. Detectable: the true difference that this "
+    "design would find with 80 % power. Wilcoxon over subjects is a description only: subjects who "
+    "share clips are not independent, and it finds differences where there are none."
+)
+
+
+def protocol_in_words(protocol: str) -> str:
+    """ "stimulus" -> "stimulus: known people, new clips"; "window" says that it is leaky."""
+    return f"{protocol}: {PROTOCOLS[protocol]}" if protocol in PROTOCOLS else protocol
+
+
+def comparisons(predictions: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """`compare` for `PAIRS`."""
+    return compare(predictions, PAIRS, seed=seed)
+
+
+def comparison_lines(table: pd.DataFrame, target: str) -> list[str]:
+    """The first pair of `PAIRS` for one target, for a terminal."""
+    if not len(table):
+        return []
+    pair = (table["method"] == PAIRS[0][0]) & (table["reference"] == PAIRS[0][1])
+    return [
+        f"  {_WORDS[PAIRS[0]]:<38} {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        f"  p {_number(row['p_holm'])} (detectable {_number(row['minimal_detectable'])})"
+        for _, row in table[pair & (table["target"] == target)].iterrows()
+    ]
+
+
+def readable_comparisons(table: pd.DataFrame) -> pd.DataFrame:
+    """For the page: words and rounded numbers."""
+    return pd.DataFrame(
+        {
+            "target": table["target"],
+            "comparison": [
+                _WORDS.get(pair, " less ".join(pair))
+                for pair in zip(table["method"], table["reference"], strict=True)
+            ],
+            "difference": table["difference"].map("{:+.3f}".format),
+            "95 % interval": [
+                f"{a:+.3f} to {b:+.3f}" for a, b in zip(table["low"], table["high"], strict=True)
+            ],
+            "p (Holm)": table["p_holm"].map(_number),
+            "p": table["p"].map(_number),
+            "effect size": table["effect_size"].map("{:.2f}".format),
+            "detectable": table["minimal_detectable"].map(_number),
+            "subjects, clips": [
+                f"{s}, {c}" for s, c in zip(table["n_subjects"], table["n_stimuli"], strict=True)
+            ],
+            "Wilcoxon (description)": table["wilcoxon_p"].map(_number),
+        }
+    )
+
+
+def probability_table(predictions: pd.DataFrame) -> pd.DataFrame:
+    """How good the probabilities of whole trials are, a row for each target and method.
+
+    Returns
+    -------
+    Columns "target", "method", "brier", "calibration_error" and "accuracy_surest_half" (of the most
+    confident half of the trials, with ties), means over seeds.
+    """
+    rows: list[dict[str, Any]] = []
+    for (target, method), some in predictions.groupby(["target", "method"], sort=False):
+        each = []
+        for _, run in some.groupby("seed"):
+            trials = trial_predictions(run)
+            truth = trials["truth"].to_numpy(dtype=np.int64)
+            p = trials[[f"p{c}" for c in range(N_CLASSES[str(target)])]].to_numpy(np.float64)
+            curve = reject_curve(truth, p)
+            half = curve.loc[curve["coverage"] >= 0.5, "accuracy"].iloc[0]
+            each.append((brier_score(truth, p), calibration_error(truth, p), half))
+        names = ("brier", "calibration_error", "accuracy_surest_half")
+        means = dict(zip(names, np.mean(each, axis=0).tolist(), strict=True))
+        rows.append({"target": target, "method": method} | means)
+    return pd.DataFrame(rows)
+
+
+def readable_probabilities(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """For the page: `probability_table`, beside the subjects at or below chance.
+
+    Parameters
+    ----------
+    table : `report.main_table`
+    """
+    both = table.merge(probability_table(predictions), on=["target", "method"])
+    at_chance = zip(both["at_or_below_chance"], both["n_subjects"], strict=True)
+    return pd.DataFrame(
+        {
+            "target": both["target"],
+            "method": both["method"].astype(str),
+            "subjects at or below chance": [f"{k} of {n:.0f}" for k, n in at_chance],
+            "Brier score": both["brier"].map("{:.3f}".format),
+            "calibration error": both["calibration_error"].map("{:.3f}".format),
+            "accuracy, surest half": both["accuracy_surest_half"].map("{:.3f}".format),
+        }
+    )
+
+
+def validation_beside_test(table: pd.DataFrame, validation: float, targets: Sequence[str]) -> str:
+    """The same measure on validation clips and on test clips, in one sentence.
+
+    Parameters
+    ----------
+    table : `report.main_table`
+    validation : mean of the promoted configuration's runs on fresh folds (0 chance, 1 perfect)
+    targets : that the objective is the mean of
+    """
+    rows = table[(table["method"] == "pretrained_probe") & table["target"].isin(targets)]
+    test = np.mean(
+        [
+            chance_corrected(row["balanced_accuracy"], N_CLASSES[row["target"]])
+            for _, row in rows.iterrows()
+        ]
+    )
+    return (
+        f"{validation:.3f}, on test trials {test:.3f} (frozen probe of rank-1, 0 chance, 1 perfect)"
+    )
+
+
+def openings_in_words(openings: Sequence[Mapping[str, Any]], trials: int) -> str:
+    """How often the test part was opened; exploratory if the search went on after that.
+
+    Parameters
+    ----------
+    openings : of the ledger, each with the number of "trials" that had ended by then
+    trials : that have ended now
+    """
+    later = max((trials - int(opening["trials"]) for opening in openings), default=0)
+    if later <= 0:
+        return str(len(openings))
+    return f"{len(openings)}; EXPLORATORY: {later} search trials were added after it was opened"
+
+
+def _number(value: float) -> str:
+    if np.isnan(value):
+        return "-"
+    if value > 1:
+        return ">1"  # No difference of balanced accuracies is as large.
+    return "<0.001" if 0 <= value < 0.001 else f"{value:.3f}"

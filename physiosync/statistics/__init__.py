@@ -1,0 +1,1 @@
+"""Statistics of whole trials that hold when subjects share clips. Pure: tables in, numbers out."""
