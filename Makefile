@@ -9,7 +9,7 @@ study: .venv/ready
 	$(BIN)/python studies/demo.py
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Three hosts and a launcher as namespaces of this machine: Linux, root, and what .ci/run installs.
 test-cluster: .venv/ready-for-clusters wheel

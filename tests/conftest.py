@@ -20,6 +20,13 @@ os.environ["TQDM_DISABLE"] = "1"
 
 SFREQ = 128.0
 
+#: Files whose tests take longest; begun first, so that no process is left with one at the end.
+_LONG = ("test_study.py", "test_controls.py", "test_search.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in _LONG)
+
 
 def made_up_recording(
     subject: str,

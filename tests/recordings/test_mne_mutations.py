@@ -451,7 +451,8 @@ def main() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of memory are POSIX")
 def test_mutants_are_read_exactly_or_refused(tmp_path: Path) -> None:
     child = subprocess.run(
-        [sys.executable, __file__, str(tmp_path)],
+        [sys.executable, "-m", f"tests.recordings.{Path(__file__).stem}", str(tmp_path)],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         timeout=240,
