@@ -1,4 +1,4 @@
-"""Pretraining without labels: LS-TCL and CM-CA on pairs of synchronised windows. Knows no Ray."""
+"""Pretraining without labels: LS-TCL and CM-CA on pairs of windows. Knows no Ray."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from physiosync.loading import Loader, complete_trials
 from physiosync.losses import total_loss
 from physiosync.model import ModelConfig, PhysioSync, Role
 from physiosync.pretraining_net import PretrainingNet
-from physiosync.sampling import Batch, MomentSampler
+from physiosync.recording_sampling import RecordingSampler
+from physiosync.sampling import Batch, MomentSampler, Pairing, Sampler
 from physiosync.scaling import ScalingKind, fit_scaling
 from physiosync.splits import Split
 from physiosync.training import (
@@ -66,13 +67,26 @@ class PretrainingConfig(Config):
     augmentation: AugmentationConfig = AugmentationConfig()
     encoder: EncoderConfig = EncoderConfig()
     scaling: ScalingKind = "robust"
+    pairing: Pairing = "stimulus"
+    """stimulus: people who met one stimulus, as PhysioSync does. recording: one person's EEG and
+    PPS, and neighbouring windows, for people who share no stimulus; another method."""
     pairs: Literal["matched", "shuffled"] = "matched"
-    """"shuffled" is a negative control: positives share neither stimulus nor time."""
+    """"shuffled" is a negative control: positives share neither stimulus nor time. Paired by
+    recording, only EEG and PPS are put out of step."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> PretrainingConfig:
         if self.w_eeg + self.w_pps + self.w_cmca <= 0:
             raise ValueError("w_eeg + w_pps + w_cmca must be positive, but got 0")
+        return self
+
+    @model_validator(mode="after")
+    def _one_person(self) -> PretrainingConfig:
+        if self.pairing == "recording" and self.group_size != 1:
+            raise ValueError(
+                'group_size must be 1 with pairing="recording" (a moment is one person), '
+                f"but got {self.group_size}"
+            )
         return self
 
     @property
@@ -101,6 +115,7 @@ class PretrainingConfig(Config):
             short_seconds=self.short_seconds,
             long_pieces=self.long_pieces,
             scaling=self.scaling,
+            pairing=self.pairing,
         )
 
 
@@ -128,7 +143,7 @@ class EpochReport:
     evaluation_seconds: float
 
 
-def moment_sampler(config: PretrainingConfig, rows: pd.DataFrame, sfreq: float) -> MomentSampler:
+def moment_sampler(config: PretrainingConfig, rows: pd.DataFrame, sfreq: float) -> Sampler:
     """The sampler of a configuration, over those of `rows` in which no modality is missing.
 
     Raises
@@ -139,16 +154,17 @@ def moment_sampler(config: PretrainingConfig, rows: pd.DataFrame, sfreq: float) 
     n_times = round(config.short_seconds * sfreq) * config.long_pieces
     complete = complete_trials(rows, rows.index.to_numpy(), ("eeg", *config.pps), n_times)
     lag = max(config.lag_seconds(name) for name in config.pps)
-    return MomentSampler(
-        rows.loc[complete],
-        n_times=n_times,
-        reach=n_times + round(lag * sfreq),
-        gap=round(config.gap_seconds * sfreq),
-        moments=config.moments,
-        group_size=config.group_size,
-        n_pieces=config.long_pieces,
-        pairs=config.pairs,
-    )
+    common: dict[str, Any] = {
+        "n_times": n_times,
+        "reach": n_times + round(lag * sfreq),
+        "gap": round(config.gap_seconds * sfreq),
+        "moments": config.moments,
+        "n_pieces": config.long_pieces,
+        "pairs": config.pairs,
+    }
+    if config.pairing == "recording":
+        return RecordingSampler(rows.loc[complete], **common)
+    return MomentSampler(rows.loc[complete], group_size=config.group_size, **common)
 
 
 Evaluate = Callable[[PhysioSync, Loader], Mapping[str, float]]
@@ -278,11 +294,10 @@ class Pretraining:
     def _step(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         config, lead = self.config, batch.trials.shape
         trials = batch.trials.reshape(-1)
-        starts = batch.starts.reshape(-1)
         n_times = self.model_config.long_times
         windows: dict[Role, Tensor] = {
-            "eeg": self.loader.eeg(trials, starts, n_times),
-            "pps": self.loader.pps(trials, starts, n_times),
+            "eeg": self.loader.eeg(trials, batch.starts.reshape(-1), n_times),
+            "pps": self.loader.pps(trials, batch.pps_starts.reshape(-1), n_times),
         }
         views = {
             role: augment(x.to(self._device), config.augmentation, generator).unflatten(0, lead)
