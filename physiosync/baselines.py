@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.signal import welch
 
-from physiosync.labels import N_CLASSES, TARGETS, classes
+from physiosync.labels import Labels
 from physiosync.loading import Loader, complete_trials
 from physiosync.model import PhysioSync
 from physiosync.predictions import prediction_rows
@@ -28,21 +26,19 @@ def majority(
     *,
     train: Ints,
     test: Ints,
-    threshold: float,
-    targets: Sequence[str] = TARGETS,
+    labels: Labels,
 ) -> pd.DataFrame:
     """Each subject's commonest training class; everyone's where a subject has no training trial."""
     rows = []
-    for target in targets:
-        labels = pd.Series(classes(table, target, threshold), index=table.index)
-        everyone = labels.loc[train]
+    for target, n_classes in labels.targets.items():
+        everyone = labels.classes(table, target).loc[train]
         shares = {}
         for subject, mine in everyone.groupby(table["subject"].loc[train]):
-            shares[subject] = _shares(mine, N_CLASSES[target])
-        fallback = _shares(everyone, N_CLASSES[target])
+            shares[subject] = _shares(mine, n_classes)
+        fallback = _shares(everyone, n_classes)
         subjects = table["subject"].loc[test]
         p = np.stack([shares.get(subject, fallback) for subject in subjects])
-        rows.append(_rows(table, test, target, p, threshold))
+        rows.append(_rows(table, test, target, p, labels))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -51,8 +47,7 @@ def band_power(
     *,
     train: Ints,
     test: Ints,
-    threshold: float,
-    targets: Sequence[str] = TARGETS,
+    labels: Labels,
     penalty: float = 0.01,
 ) -> pd.DataFrame:
     """Log band power of each EEG channel, z-scored per subject on training trials, and one linear
@@ -67,16 +62,16 @@ def band_power(
         spread = reference.std().replace(0.0, 1.0).fillna(1.0)
         features.loc[ids] = (features.loc[ids] - reference.mean()) / spread
     rows = []
-    for target in targets:
-        y = pd.Series(classes(table, target, threshold), index=table.index).loc[train].to_numpy()
+    for target, n_classes in labels.targets.items():
+        y = labels.classes(table, target).loc[train].to_numpy()
         p = fit_predict(
             features.loc[train[y >= 0]].to_numpy(),
             y[y >= 0],
             features.loc[test].to_numpy(),
-            n_classes=N_CLASSES[target],
+            n_classes=n_classes,
             penalty=penalty,
         )
-        rows.append(_rows(table, test, target, p, threshold))
+        rows.append(_rows(table, test, target, p, labels))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -86,9 +81,8 @@ def frozen_probe(
     *,
     train: Ints,
     test: Ints,
-    threshold: float,
+    labels: Labels,
     penalty: float,
-    targets: Sequence[str] = TARGETS,
 ) -> pd.DataFrame:
     """A linear probe on the frozen encoders, over all subjects together.
 
@@ -110,8 +104,8 @@ def frozen_probe(
         table,
         windows[0],
         windows[1],
-        threshold=threshold,
-        targets=targets,
+        labels=labels,
+        targets=tuple(labels.targets),
         penalty=penalty,
     )
     return pd.concat(
@@ -122,7 +116,7 @@ def frozen_probe(
                 windows[1].starts,
                 target,
                 p,
-                threshold=threshold,
+                labels=labels,
                 sfreq=sfreq,
             )
             for target, p in probabilities.items()
@@ -153,7 +147,7 @@ def _rows(
     trials: Ints,
     target: str,
     p: NDArray[np.float64],
-    threshold: float,
+    labels: Labels,
 ) -> pd.DataFrame:
     starts = np.zeros(len(trials), dtype=np.int64)
-    return prediction_rows(table, trials, starts, target, p, threshold=threshold, sfreq=1.0)
+    return prediction_rows(table, trials, starts, target, p, labels=labels, sfreq=1.0)

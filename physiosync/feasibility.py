@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from physiosync.errors import StudyError
-from physiosync.labels import TARGETS, classes
+from physiosync.labels import Labels
 from physiosync.options import StudyOptions
 from physiosync.pretraining import moment_sampler
 from physiosync.probing import Probe
@@ -52,18 +52,18 @@ def check_feasible(
             table,
             fold.trials(table, "train"),
             fold.trials(table, "validation"),
-            options.threshold,
+            options.labels,
         )
     return [
         f"{subject} shows one class of {target} in training"
-        for subject, target in one_sided(table, split, options.threshold)
+        for subject, target in one_sided(table, split, options.labels)
     ]
 
 
-def one_sided(table: pd.DataFrame, split: Split, threshold: float) -> Iterator[tuple[str, str]]:
+def one_sided(table: pd.DataFrame, split: Split, labels: Labels) -> Iterator[tuple[str, str]]:
     """(subject, target) pairs whose training trials show one class only."""
     rows = table.loc[split.trials(table, "train", "validation")]
-    for target in TARGETS:
+    for target in labels.targets:
         for subject, mine in rows.groupby("subject"):
-            if len(np.unique(classes(mine, target, threshold))) < 2:
+            if len(np.unique(labels.classes(mine, target))) < 2:
                 yield str(subject), target

@@ -12,6 +12,7 @@ from physiosync.augmentation import AugmentationConfig
 from physiosync.config import Config
 from physiosync.encoders import EncoderConfig
 from physiosync.finetuning import FinetuningConfig
+from physiosync.labels import Labels
 from physiosync.preprocessing import PreprocessingConfig
 from physiosync.pretraining import PretrainingConfig
 from physiosync.probing import ProbeConfig
@@ -57,6 +58,11 @@ class StudyOptions(Config):
     """Peripheral modalities to pair with the EEG: gsr resp ppg temp eog emg ecg."""
     threshold: float = 5.0
     """A rating at or above it is high."""
+    label: str | None = None
+    """Column of the recordings that holds a class (0, 1, ...), to predict instead of arousal,
+    valence and quadrant."""
+    n_classes: int = Field(default=2, ge=2)
+    """Classes of --label."""
     exclude: tuple[str, ...] = ()
     """Subjects to leave out, such as s28."""
     validation_share: float = Field(default=0.2, gt=0, lt=1)
@@ -126,6 +132,13 @@ class StudyOptions(Config):
     def preprocessing(self) -> PreprocessingConfig:
         """Of the preset."""
         return PreprocessingConfig.paper() if self.preset == "paper" else PreprocessingConfig()
+
+    @property
+    def labels(self) -> Labels:
+        """What is predicted."""
+        if self.label is None:
+            return Labels(threshold=self.threshold)
+        return Labels(targets={self.label: self.n_classes}, threshold=None)
 
     @property
     def pretraining(self) -> PretrainingConfig:

@@ -11,8 +11,7 @@ import pandas as pd
 
 from physiosync import figures
 from physiosync.files import write_text
-from physiosync.labels import N_CLASSES, TARGETS
-from physiosync.predictions import scores_of, trial_predictions
+from physiosync.predictions import probability_columns, scores_of, trial_predictions
 from physiosync.scoring import score_by_subject, two_way_interval
 
 #: Methods in the order of every table, with the words for them.
@@ -42,12 +41,12 @@ def main_table(predictions: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     (subjects whose test trials show one class; they are in no mean) and "chance".
     """
     rows = []
-    for target in (t for t in TARGETS if t in set(predictions["target"])):
-        of_target = predictions[predictions["target"] == target]
+    for target, of_target in predictions.groupby("target", sort=False):
+        chance = 1 / len(probability_columns(of_target))
         for method in _ordered(of_target["method"].unique()):
             runs = [run for _, run in of_target[of_target["method"] == method].groupby("seed")]
             rows.append({"target": target, "method": method, **_score_runs(runs, seed)}
-                        | {"chance": 1 / N_CLASSES[target]})  # fmt: skip
+                        | {"chance": chance})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -73,14 +72,21 @@ def _score_runs(runs: Sequence[pd.DataFrame], seed: int) -> dict[str, float]:
 
 
 def subject_table(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Balanced accuracy of each subject's test trials: "target", "method", "subject", "score"."""
+    """Balanced accuracy of each subject's test trials.
+
+    Returns
+    -------
+    Columns "target", "method", "subject", "score" and "chance".
+    """
     rows: list[dict[str, object]] = []
-    for (target, method), some in predictions.groupby(["target", "method"]):
+    for (target, method), some in predictions.groupby(["target", "method"], sort=False):
+        chance = 1 / len(probability_columns(some))
         scores = pd.concat(
             [score_by_subject(trial_predictions(run)) for _, run in some.groupby("seed")], axis=1
         ).mean(axis=1)
         rows.extend(
             {"target": target, "method": method, "subject": subject, "score": score}
+            | {"chance": chance}
             for subject, score in scores.items()
         )
     return pd.DataFrame(rows)

@@ -291,7 +291,7 @@ class Study:
             shards=self._shards,
             pps=o.pps,
             split=self.split,
-            threshold=o.threshold,
+            labels=o.labels,
             probe=o.probe,
             cache=o.cache,
             threads=max(1, int(o.cpus_per_trial)),

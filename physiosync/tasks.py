@@ -14,7 +14,7 @@ from physiosync.baselines import band_power, frozen_probe, majority
 from physiosync.config import Config
 from physiosync.files import atomic_path
 from physiosync.finetuning import Classifier, FinetuningConfig, finetune, fit_heads
-from physiosync.labels import TARGETS
+from physiosync.labels import Labels
 from physiosync.loading import complete_trials, of_same_people
 from physiosync.model import ModelConfig, PhysioSync
 from physiosync.pretraining import EpochReport, Pretraining, PretrainingConfig
@@ -35,7 +35,7 @@ class Workload(Config):
     shards: tuple[Path, ...]
     pps: tuple[str, ...]
     split: Split
-    threshold: float
+    labels: Labels
     probe: ProbeConfig
     cache: Path | None = None
     threads: int = 1
@@ -77,7 +77,7 @@ def open_pretraining(
         for trials in (train, validation)
     )
     validation = of_same_people(store.trials, validation, train)
-    probe = Probe(workload.probe, open_part.trials, train, validation, workload.threshold)
+    probe = Probe(workload.probe, open_part.trials, train, validation, workload.labels)
     return Pretraining(config, open_part, split, seed, evaluate=probe)
 
 
@@ -150,7 +150,7 @@ class FinetuneTask(Config):
             everyone=everyone,
             train=train,
             test=test,
-            threshold=self.workload.threshold,
+            labels=self.workload.labels,
             seed=self.seed,
             pretrained=self.encoder is not None,
         )
@@ -172,7 +172,7 @@ def _fitted(task: str) -> Classifier:
         _encoders(job),
         store.restrict(everyone),
         everyone=everyone,
-        threshold=job.workload.threshold,
+        labels=job.workload.labels,
         seed=job.seed,
     )
 
@@ -192,22 +192,21 @@ class BaselineTask(Config):
         """Write the predictions of all test trials to `output`."""
         torch.set_num_threads(self.workload.threads)
         store = self.workload.store()
-        threshold = self.workload.threshold
+        labels = self.workload.labels
         # All methods answer for the same trials: those that the networks can read.
         train, test = self.workload.final_trials(self.network.long_times)
         if self.method == "majority":
-            rows = majority(store.trials, train=train, test=test, threshold=threshold)
+            rows = majority(store.trials, train=train, test=test, labels=labels)
         elif self.method == "band_power":
-            rows = band_power(store, train=train, test=test, threshold=threshold)
+            rows = band_power(store, train=train, test=test, labels=labels)
         else:
             rows = frozen_probe(
                 _encoders(self),
                 store,
                 train=train,
                 test=test,
-                threshold=threshold,
+                labels=labels,
                 penalty=self.workload.probe.penalty,
-                targets=TARGETS,
             )
         write_predictions(self.output, rows.assign(method=self.method, seed=self.seed))
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from physiosync.encoders import EncoderConfig
 from physiosync.errors import CheckpointError, SamplingError
+from physiosync.labels import Labels
 from physiosync.loading import Loader
 from physiosync.losses import retrieval_accuracy
 from physiosync.model import PhysioSync
@@ -285,7 +286,7 @@ def _workload(shards: tuple[Path, ...], split: Split, cache: Path) -> Workload:
         shards=shards,
         pps=("gsr",),
         split=split,
-        threshold=5.0,
+        labels=Labels(),
         probe=ProbeConfig(seconds=6),
         cache=cache,
     )
@@ -387,7 +388,7 @@ def test_nothing_is_ever_written_to_the_store(store: WindowStore, split: Split) 
         table,
         split.trials(table, "train"),
         split.trials(table, "validation"),
-        5.0,
+        Labels(),
     )
     run = Pretraining(changed(epochs=1), store, split, seed=0, evaluate=probe)
     run.run()
