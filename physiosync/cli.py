@@ -129,9 +129,9 @@ def main() -> None:
     commands: dict[str, Any] = {"prepare": prepare}
     for name, doc in (
         ("search", "Pretraining trials until --trials have ended."),
-        ("finalists", "The best configurations again, over stimulus folds and seeds."),
+        ("finalists", "The best configurations again, over folds and seeds."),
         ("promote", "Rank the finalists; the best encoders go to best/."),
-        ("finetune", "Per-subject fine-tuning and baselines; opens the test part."),
+        ("finetune", "Fine-tuning and baselines; opens the test part."),
         ("report", "report.html and the main table."),
     ):
         commands[name] = _stage(name)

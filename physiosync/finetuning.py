@@ -1,4 +1,4 @@
-"""Fine-tuning: classifiers fitted on everyone's training trials, then one person's job.
+"""Fine-tuning: classifiers fitted on everyone's training trials, then one job a person.
 
 The only stage, with the baselines, that opens test trials. Knows no Ray.
 """
@@ -21,11 +21,10 @@ from physiosync.config import Config
 from physiosync.errors import SplitError
 from physiosync.fusion import FusionClassifier, LinearClassifier
 from physiosync.labels import Labels
-from physiosync.loading import Loader, complete_trials
+from physiosync.loading import Loader, complete_trials, scaled_loader
 from physiosync.model import Features, ModelConfig, PhysioSync
 from physiosync.predictions import prediction_rows
 from physiosync.probing import Windows, covering_windows, linear_weights
-from physiosync.scaling import fit_scaling
 from physiosync.training import Optimisation, autocast, pick_device, seed_everything
 from physiosync.windows import WindowStore
 
@@ -97,6 +96,7 @@ def fit_heads(
     everyone: Ints,
     labels: Labels,
     seed: int,
+    scale: Ints | None = None,
     device: str = "auto",
 ) -> Classifier:
     """Where every subject's fine-tuning starts: the encoders as given, classifiers fitted.
@@ -105,7 +105,8 @@ def fit_heads(
     ----------
     model : becomes part of the result
     store : these trials must be open
-    everyone : ids of all subjects' training trials; classifiers and scales are fitted on them
+    everyone : ids of all subjects' training trials; the classifiers are fitted on them
+    scale : ids of the trials that each subject's scale is fitted on; by default `everyone`
 
     Raises
     ------
@@ -117,7 +118,7 @@ def fit_heads(
     seed_everything(seed)
     (everyone,) = _complete(store, model.config, training=everyone)
     net = Classifier(model, labels.targets).to(pick_device(device))
-    run = _run(config, net, store, everyone, labels, seed)
+    run = _run(config, net, store, everyone if scale is None else scale, labels, seed)
     run.train_heads(everyone)
     return net
 
@@ -127,7 +128,7 @@ def finetune(
     start: Classifier,
     store: WindowStore,
     *,
-    everyone: Ints,
+    scale: Ints,
     train: Ints,
     test: Ints,
     labels: Labels,
@@ -138,10 +139,10 @@ def finetune(
 
     Parameters
     ----------
-    start : of `fit_heads`, with the same `everyone`; left as it is
+    start : of `fit_heads`, with the same scale; left as it is
     store : these trials must be open
-    everyone, train, test : ids of all subjects' training trials, of the subject's own among them,
-        and of the trials to predict. Scales are fitted on `everyone` alone
+    scale, train, test : ids of the trials that each subject's scale is fitted on, of those to train
+        on (the subject's own; all of them for people who are not known), and of those to predict
     pretrained : whether the encoders get the small learning rate of pretrained ones
 
     Returns
@@ -157,10 +158,8 @@ def finetune(
     """
     seed_everything(seed)
     net = deepcopy(start)
-    train, test, everyone = _complete(
-        store, net.model.config, training=train, test=test, known=everyone
-    )
-    run = _run(config, net, store, everyone, labels, seed)
+    train, test = _complete(store, net.model.config, training=train, test=test)
+    run = _run(config, net, store, scale, labels, seed)
     encoder_rate = config.encoder_learning_rate if pretrained else config.learning_rate
     run.train_all(train, encoder_rate, torch.Generator(net.device).manual_seed(seed))
     table, sfreq = store.trials, store.sfreq
@@ -204,14 +203,12 @@ def _run(
     config: FinetuningConfig,
     net: Classifier,
     store: WindowStore,
-    everyone: Ints,
+    scale: Ints,
     labels: Labels,
     seed: int,
 ) -> _Run:
-    modalities = ("eeg", *net.model.config.pps_channels)
-    scaling = fit_scaling(store, everyone, modalities, net.model.config.scaling)
+    loader = scaled_loader(store, scale, net.model.config.lags, net.model.config.scaling)
     truth = {target: labels.classes(store.trials, target) for target in net.heads}
-    loader = Loader(store, scaling, net.model.config.lags)
     return _Run(config, net, loader, truth, np.random.default_rng(seed))
 
 

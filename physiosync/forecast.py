@@ -50,6 +50,7 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
     o = options
     size = sum(path.stat().st_size for path in set(map(file_of, sources)))
     jobs = o.finalists * o.finalist_folds * o.finalist_seeds
+    each = len(sources) if o.protocol == "stimulus" else 1
     lines = [
         f"study {o.name!r} in {o.folder}",
         f"  recordings   {len(sources)} in {o.recordings}",
@@ -57,7 +58,7 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
         f"  search       {o.trials} trials of up to {o.max_epochs} epochs",
         f"  finalists    {jobs} runs ({o.finalists} x {o.finalist_folds} folds x "
         f"{o.finalist_seeds} seeds)",
-        f"  fine-tuning  {len(sources) * (o.promote + 1)} jobs, and 4 baselines",
+        f"  fine-tuning  {each * (o.promote + 1)} jobs, and baselines",
         f"  on disk      about {size * 1.1 / 2**30:.1f} GiB of "
         "shards and mapped windows beside the recordings",
     ]

@@ -20,6 +20,7 @@ from physiosync.ledger import Ledger
 from physiosync.model import PhysioSync
 from physiosync.predictions import scores_of
 from physiosync.pretraining import PretrainingConfig
+from physiosync.splits import PROTOCOLS, Split
 from physiosync.storage import dashboard_argument
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
 
@@ -88,19 +89,20 @@ def _holds(folder: Path, uid: str) -> bool:
 def tasks_on_test_part(
     folder: Path, workload: Workload, config: FinetuningConfig, *, seed: int
 ) -> list[TestTask]:
-    """Fine-tuning of every best encoder for every subject, and all baselines beside it.
+    """Fine-tuning of every best encoder, and all baselines beside it.
 
-    Subjects without a whole trial to train on, or without one to test, get no jobs.
+    Known people (protocol "stimulus") get a job each; without a whole trial to train on, or without
+    one to test, none. For people who are held out there is one classifier.
     """
     best = sorted((folder / "best").glob("rank-*"), key=lambda p: int(p.name[5:]))
     if not best:
         raise StudyError(f"{folder / 'best'}: expected promoted encoders, found none")
     networks = [PhysioSync.from_pretrained(path).config for path in best]
     network = networks[0]
-    store = workload.store()
-    _, test = workload.final_trials(max(network.long_times for network in networks))
-    tested = set(store.trials["subject"].loc[test])
-    subjects = [subject for subject in store.subjects if subject in tested]
+    split = workload.split
+    subjects: Sequence[str | None] = [None]
+    if split.protocol == "stimulus":
+        subjects = workload.tested(max(network.long_times for network in networks))
     tasks: list[TestTask] = []
     out = folder / "finetune"
 
@@ -114,7 +116,7 @@ def tasks_on_test_part(
                 method=method,
                 subject=subject,
                 seed=seed,
-                output=out / uid / f"{subject}.parquet",
+                output=out / uid / f"{subject or 'everyone'}.parquet",
             )
             for subject in subjects
         )
@@ -124,6 +126,10 @@ def tasks_on_test_part(
         jobs("pretrained" if path.name == "rank-1" else f"pretrained {path.name}", path, uid)
     first = json.loads((best[0] / "metrics.json").read_text())["configuration"]
     jobs("scratch", None, f"scratch-{first}")
+    methods = ["majority", "band_power", "untrained_probe", "pretrained_probe"]
+    if split.protocol == "subject" and network.pairing == "stimulus":
+        # Clips that others have rated: what they agree about needs no signal at all.
+        methods.insert(1, "clip_consensus")
     tasks.extend(
         BaselineTask(
             workload=workload,
@@ -133,7 +139,7 @@ def tasks_on_test_part(
             seed=seed,
             output=out / f"baselines-{first}" / f"{method}.parquet",
         )
-        for method in ("majority", "band_power", "untrained_probe", "pretrained_probe")
+        for method in methods
     )
     return tasks
 
@@ -198,12 +204,14 @@ def report(
     search, curves = search_tables(database)
     openings = len(content["test_openings"])
     states = search["state"].value_counts()
+    protocol = Split.load(folder / "split.json").protocol
     path = reporting.write_report(
         folder,
         header={
             "study": folder.name,
             "data": "synthetic cohort" if synthetic else str(content["options"]["recordings"]),
-            "protocol": "stimulus: known people, new clips",
+            "protocol": f"{protocol}: {PROTOCOLS[protocol]}",
+            "pairing": default.pairing,
             "trials": ", ".join(f"{n} {state.lower()}" for state, n in states.items()),
             "seed": str(content["identity"]["seed"]),
             "openings of the test part": str(openings),
@@ -218,7 +226,9 @@ def report(
     )
     table = reporting.main_table(predictions)
     kind = "SYNTHETIC data, " if synthetic else ""
-    title = f"{kind}protocol stimulus (known people, new clips), balanced accuracy of test trials"
+    title = f"{kind}protocol {protocol} ({PROTOCOLS[protocol]}), balanced accuracy of test trials"
+    if default.pairing == "recording":
+        title += '\nencoders paired by recording (pairing="recording"): no stimulus is shared'
     lines = [
         reporting.render_text(table, title=title),
         "",

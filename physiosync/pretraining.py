@@ -17,13 +17,13 @@ from torch import Tensor
 from physiosync.augmentation import AugmentationConfig, augment
 from physiosync.config import Config
 from physiosync.encoders import EncoderConfig
-from physiosync.loading import Loader, complete_trials
+from physiosync.loading import Loader, complete_trials, of_same_people, scaled_loader
 from physiosync.losses import total_loss
 from physiosync.model import ModelConfig, PhysioSync, Role
 from physiosync.pretraining_net import PretrainingNet
 from physiosync.recording_sampling import RecordingSampler
 from physiosync.sampling import Batch, MomentSampler, Pairing, Sampler
-from physiosync.scaling import ScalingKind, fit_scaling
+from physiosync.scaling import ScalingKind
 from physiosync.splits import Split
 from physiosync.training import (
     Optimisation,
@@ -177,8 +177,8 @@ class Pretraining:
     Parameters
     ----------
     config : what to train
-    store : window store; only the split's training and validation trials need to be open
-    split : training trials give the batches and the scale
+    store : window store; only the split's training, validation and scale trials need to be open
+    split : training trials give the batches, `scale_trials` the scale
     seed : of initialisation, batches, augmentation and dropout
     evaluate : scores the model after each epoch; "score" decides which epoch's weights are kept.
         Without it the last epoch's are
@@ -203,10 +203,11 @@ class Pretraining:
         seed_everything(self.seed)
         self.model_config = config.model_config_for(self.store)
         self.net = PretrainingNet(self.model_config).to(self._device)
-        train = self.split.trials(table, "train")
-        modalities = ("eeg", *config.pps)
-        scaling = fit_scaling(self.store, train, modalities, config.scaling)
-        self.loader = Loader(self.store, scaling, self.model_config.lags)
+        scale = self.split.scale_trials(table, final=False)
+        lags = self.model_config.lags
+        self.loader = scaled_loader(self.store, scale, lags, config.scaling)
+        scale = complete_trials(table, scale, ("eeg", *config.pps), n_times=1)
+        train = of_same_people(table, self.split.trials(table, "train"), scale)
         self.sampler = moment_sampler(config, table.loc[train], self.store.sfreq)
         self.optimisation = Optimisation(
             [{"params": list(self.net.parameters()), "lr": config.learning_rate}],

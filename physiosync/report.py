@@ -16,7 +16,8 @@ from physiosync.scoring import score_by_subject, two_way_interval
 
 #: Methods in the order of every table, with the words for them.
 METHODS = {
-    "majority": "majority of the subject",
+    "majority": "majority of the training trials",
+    "clip_consensus": "what others said of the clip",
     "band_power": "band power + linear",
     "untrained_probe": "frozen untrained encoder + linear",
     "scratch": "same network from scratch",
@@ -257,7 +258,7 @@ _HOW_TO_READ = (
     "in no mean."
 )
 _ONE_SE = (
-    "Finalists are pretrained again on stimulus folds that did not choose them. The winner is the "
+    "Finalists are pretrained again on folds that did not choose them. The winner is the "
     "cheapest configuration within one standard error of the best mean; the default configuration "
     "counts as the cheapest, so it wins unless another is better."
 )

@@ -21,13 +21,13 @@ from physiosync.interruption import Interruption
 from physiosync.jobs import Task, run_jobs
 from physiosync.ledger import Ledger
 from physiosync.options import StudyOptions
+from physiosync.planning import finalist_tasks, new_split, search_space
 from physiosync.preparation import Source, prepare, subject_of
 from physiosync.progress import StageProgress, log, log_to
 from physiosync.recordings.base import Recording
 from physiosync.search import SearchPlan, best_value, finished, search
 from physiosync.shards import find_shards
-from physiosync.space import space
-from physiosync.splits import Split, stimulus_folds, stimulus_split
+from physiosync.splits import Split
 from physiosync.storage import open_study, without_password
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
 from physiosync.tuner import ray_session
@@ -157,16 +157,11 @@ class Study:
         if len(done) >= o.trials:
             log.info("  all %d are done", len(done))
             return
-        train = self.split.train
         search(
             self.database,
             plan,
             self.workload,
-            space(
-                n_subjects=len(train.subjects),
-                n_stimuli=len(train.stimuli),
-                seconds=float(self.store.trials["n_times"].min()) / self.store.sfreq,
-            ),
+            search_space(o, self.store.trials, self.store.sfreq, self.split),
             results=self.folder,
             resources=o.resources,
             watcher=StageProgress(
@@ -180,7 +175,7 @@ class Study:
         )
 
     def run_finalists(self) -> None:
-        """The best configurations and the default again, over stimulus folds and seeds."""
+        """The best configurations and the default again, over folds and seeds."""
         self._jobs("finalists", self._finalist_tasks())
 
     def promote(self) -> None:
@@ -204,11 +199,11 @@ class Study:
             )  # fmt: skip
 
     def finetune(self) -> None:
-        """Per-subject jobs and baselines on the test part: the only stage that opens it."""
+        """Fine-tuning and baselines on the test part: the only stage that opens it."""
         tasks = self._test_tasks()
-        taking_part = {task.subject for task in tasks if isinstance(task, FinetuneTask)}
-        for subject in sorted({*self.split.test.subjects} - taking_part):
-            log.info("  left out: %s has no whole trial to train on, or none to test", subject)
+        tested = self.workload.tested(max(task.network.long_times for task in tasks))
+        for subject in sorted({*self.split.test.subjects} - {*tested}):
+            log.info("  left out: %s has no whole trial to be scaled on, or none to test", subject)
         if any(not task.output.exists() for task in tasks):
             n = self.ledger.opened_test(", ".join(sorted({task.method for task in tasks})))
             log.info("the test part is opened (time %d in this study)", n)
@@ -274,13 +269,7 @@ class Study:
         """The study's one split, made first and saved."""
         path = self.folder / "split.json"
         if not path.exists():
-            o = self.options
-            stimulus_split(
-                self.store.trials,
-                validation=o.validation_share,
-                test=o.test_share,
-                seed=o.seed,
-            ).save(path)
+            new_split(self.options, self.store.trials).save(path)
         return Split.load(path)
 
     @cached_property
@@ -305,23 +294,12 @@ class Study:
         return open_study(o.name, o.storage_url, identity, seed=o.seed, trials=o.trials)
 
     def _finalist_tasks(self) -> list[FinalistTask]:
-        o = self.options
-        configs = promotion.finalists(finished(self.database), o.pretraining, o.finalists)
-        # Fold 0 chose them; it can't judge them too.
-        folds = stimulus_folds(self.split, seed=o.seed)[1:][: o.finalist_folds]
-        return [
-            FinalistTask(
-                workload=self.workload,
-                config=config,
-                split=split,
-                fold=fold,
-                seed=o.seed + 1 + n,
-                output=self.folder / "tune" / "encoders" / f"{config.uid()}-fold-{fold}-seed-{n}",
-            )
-            for config in configs
-            for fold, split in enumerate(folds, 1)
-            for n in range(o.finalist_seeds)
-        ]
+        return finalist_tasks(
+            self.options,
+            self.workload,
+            finished(self.database),
+            self.folder / "tune" / "encoders",
+        )
 
     def _test_tasks(self) -> list[FinetuneTask | BaselineTask]:
         return outcome.tasks_on_test_part(

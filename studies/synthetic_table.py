@@ -146,7 +146,7 @@ def finetuned_scores(
                 FinetuningConfig(),
                 start,
                 store,
-                everyone=known,
+                scale=known,
                 train=np.intersect1d(known, mine),
                 test=np.intersect1d(test, mine),
                 seed=seed,

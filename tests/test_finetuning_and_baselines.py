@@ -161,7 +161,7 @@ def tuned(
         config,
         start,
         store,
-        everyone=everyone,
+        scale=everyone,
         train=train,
         test=TEST,
         labels=LABELS,
@@ -334,7 +334,7 @@ def test_every_subject_starts_from_the_same(one: WindowStore) -> None:
     before = {name: value.clone() for name, value in start.state_dict().items()}
     for _ in range(2):
         finetune(
-            CONFIG, start, one, everyone=TRAIN, train=TRAIN, test=TEST,
+            CONFIG, start, one, scale=TRAIN, train=TRAIN, test=TEST,
             labels=LABELS, seed=0, pretrained=False,
         )  # fmt: skip
         for name, value in start.state_dict().items():
@@ -521,7 +521,7 @@ def test_a_subject_without_a_whole_trial_is_refused_by_name(one: WindowStore) ->
     ):
         with pytest.raises(SplitError, match=message):
             finetune(
-                CONFIG, start, one, everyone=TRAIN, train=train, test=test,
+                CONFIG, start, one, scale=TRAIN, train=train, test=test,
                 labels=LABELS, seed=0, pretrained=True,
             )  # fmt: skip
 
