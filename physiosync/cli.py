@@ -77,9 +77,35 @@ class PrepareDreamer(_PrepareOptions):
     """Processes, each of which parses the whole file and needs 2 GB for it; 0 for one a CPU."""
 
 
+class PrepareMne(_PrepareOptions):
+    """Any files that MNE reads (EDF, BDF, BrainVision, EEGLAB, FIF), with a table of events."""
+
+    events: Path
+    """Table with columns file, subject, onset, duration, stimulus, and ratings or class labels."""
+    ratings: tuple[str, ...] = ()
+    """Columns to take as ratings; all that have no other meaning if none are named."""
+    types: tuple[str, ...] = ()
+    """What channels are where the file does not say, such as ECG=ecg EDA=gsr."""
+    channels: Path | None = None
+    """Table with columns name, and type or unit or both, where files lack them or are wrong."""
+    common_channels: bool = False
+    """Take only the channels that all files have, where they differ."""
+    drop: tuple[str, ...] = ()
+    """Channels to leave out, such as A2-A1."""
+    baseline_seconds: float = Field(default=0.0, ge=0)
+    """Of rest before each onset, where the table names no baseline."""
+    highpass: float | None = Field(default=None, gt=0)
+    """Hz, of the EEG."""
+    lowpass: float | None = Field(default=None, gt=0)
+    """Hz, of the EEG."""
+    dataset: str = "mne"
+    """Name that the shards keep."""
+
+
 Prepare: TypeAlias = (
     Annotated[PrepareDeap, tyro.conf.subcommand("deap")]
     | Annotated[PrepareDreamer, tyro.conf.subcommand("dreamer")]
+    | Annotated[PrepareMne, tyro.conf.subcommand("mne")]
 )
 
 
@@ -89,8 +115,10 @@ def prepare(
     """Read recordings, preprocess them, and write one Parquet shard a subject."""
     from physiosync.preparation import Source
     from physiosync.preparation import prepare as write_shards
+    from physiosync.recordings.channels import described
     from physiosync.recordings.deap import find_deap, read_deap
     from physiosync.recordings.dreamer import DreamerPreprocessing, find_dreamer, read_dreamer
+    from physiosync.recordings.mne_raw import MneOptions, find_mne, read_mne
 
     def say(path: Path, done: int, total: int, skipped: bool) -> None:
         print(f"{path.stem} {'is up to date' if skipped else 'written'}, {done}/{total}")
@@ -102,6 +130,19 @@ def prepare(
         sources = find_dreamer(given.recordings)
         read = partial(read_dreamer, seconds=given.seconds, part=given.part)
         config = DreamerPreprocessing(**config.model_dump(), seconds=given.seconds, part=given.part)
+    elif isinstance(given, PrepareMne):
+        options = MneOptions(
+            **described(given.channels, given.types),
+            common_channels=given.common_channels,
+            drop=given.drop,
+            highpass=given.highpass,
+            lowpass=given.lowpass,
+            ratings=given.ratings,
+            baseline_seconds=given.baseline_seconds,
+            dataset=given.dataset,
+        )
+        sources = find_mne(given.recordings, events=given.events, options=options)
+        read = read_mne
     else:
         sources, read = find_deap(given.recordings), read_deap
     write_shards(sources, read, given.shards, config, workers=given.workers, on_subject=say)

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import TypeAlias
@@ -15,22 +15,27 @@ from typing import TypeAlias
 from physiosync.errors import RecordingError, ShardError
 from physiosync.files import sha256
 from physiosync.preprocessing import PreprocessingConfig, preprocess
-from physiosync.recordings.base import Recording
+from physiosync.recordings.base import Recording, Session
 from physiosync.shards import is_current, natural_key, read_info, shard_path, write_shard
 
-#: A file that holds one subject, or a file and the subject that is wanted of it.
-Source: TypeAlias = Path | tuple[Path, str]
+#: A file that holds one subject, a file and the subject that is wanted of it, or whatever knows
+#: what its recording is made of.
+Source: TypeAlias = Path | tuple[Path, str] | Session
 _Outcome: TypeAlias = tuple[Path, bool] | RecordingError
 
 
 def file_of(source: Source) -> Path:
     """The file that a source lies in."""
-    return source if isinstance(source, Path) else source[0]
+    if isinstance(source, Path):
+        return source
+    return source[0] if isinstance(source, tuple) else source.path
 
 
 def subject_of(source: Source) -> str:
     """The subject of a source, as shards name it."""
-    return (source.stem if isinstance(source, Path) else source[1]).lower()
+    if isinstance(source, Path):
+        return source.stem.lower()
+    return (source[1] if isinstance(source, tuple) else source.subject).lower()
 
 
 def prepare(
@@ -50,8 +55,9 @@ def prepare(
 
     Parameters
     ----------
-    sources : files, one subject each; or pairs (file, subject) where one file holds many
-    read : called as `read(file)` or `read(file, subject)`; has to be picklable for several workers
+    sources : files, one subject each; pairs (file, subject) where one file holds many; or sessions
+    read : called as `read(file)`, `read(file, subject)` or `read(session)`; has to be picklable for
+        several workers
     folder : of the shards
     workers : processes; 0 for one a CPU, 1 for this one alone
     on_subject : called as (shard, done, total, skipped) after each subject, in this process
@@ -105,6 +111,12 @@ def _kept(sources: Sequence[Source], folder: Path, config: PreprocessingConfig) 
     fingerprint = cache(sha256)  # Many subjects may lie in one file.
     kept = {}
     for k, source in enumerate(sources):
+        if not isinstance(source, (Path, tuple)):
+            path = shard_path(folder, source.subject)
+            with suppress(RecordingError):  # Reading will meet it again, and say so.
+                if path.is_file() and is_current(path, config.uid(), source.fingerprint()):
+                    kept[k] = path
+            continue
         file, subject = (source, None) if isinstance(source, Path) else source
         if known and file.is_file():
             shards = known.get((file.name, fingerprint(file)), [])
@@ -155,7 +167,7 @@ def _prepare_one(
         if kept is not None:
             _claim(kept.stem, file, claims)
             return kept, True
-        recording = read(source) if isinstance(source, Path) else read(*source)
+        recording = read(*source) if isinstance(source, tuple) else read(source)
         _claim(recording.subject, file, claims)
         path = shard_path(folder, recording.subject)
         if is_current(path, config.uid(), recording.fingerprint):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from physiosync import __version__
 from physiosync.config import Config
@@ -56,6 +56,7 @@ class ShardInfo(Config):
     source, fingerprint : name of the recording's file, and the SHA-256 of its bytes
     version : of this package, when the shard was written
     left_out : one sentence for each thing that was skipped
+    provenance : what else the recording was made of: options of its reader, codes of class labels
     """
 
     format: int
@@ -70,6 +71,7 @@ class ShardInfo(Config):
     version: str
     left_out: tuple[str, ...]
     trials: tuple[TrialInfo, ...]
+    provenance: dict[str, JsonValue] = Field(default_factory=dict)
 
     @property
     def base_times(self) -> int:
@@ -130,6 +132,7 @@ def describe(recording: Recording, config: Config) -> tuple[ShardInfo, list[dict
         fingerprint=recording.fingerprint,
         version=__version__,
         left_out=recording.left_out,
+        provenance=dict(recording.provenance),
         trials=tuple(
             TrialInfo(
                 stimulus=trial.stimulus,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 #: Modalities a recording may hold, and the order in which they are listed.
 MODALITIES = ("eeg", "gsr", "ecg", "eog", "emg", "resp", "ppg", "temp")
@@ -55,6 +57,7 @@ class Recording:
     trials : in the file's order, never two of one stimulus
     source, fingerprint : the file and the SHA-256 of its bytes
     left_out : one sentence for each thing that was skipped, with the reason
+    provenance : what else it was made of, as plain JSON values: options, codes of class labels
     """
 
     dataset: str
@@ -64,3 +67,22 @@ class Recording:
     source: Path
     fingerprint: str
     left_out: tuple[str, ...] = field(default=())
+    provenance: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+class Session(Protocol):
+    """A subject whose recording is made of more than one file's bytes.
+
+    A reader of sessions is called as `read(session)`, in another process, so both are picklable.
+    """
+
+    @property
+    def subject(self) -> str:
+        """The subject's name, as its shard will have it."""
+
+    @property
+    def path(self) -> Path:
+        """The file that errors name."""
+
+    def fingerprint(self) -> str:
+        """What the recording's `fingerprint` will be, without reading more than bytes."""
