@@ -16,7 +16,8 @@ Method    5 folds of people: each is tested once. Encoders are pretrained on the
 Scale     the first rest minute of each person, without labels, tested people alike
 Controls  band power, heart rate alone, the same network untrained and from scratch; ECG shifted to
           another time of the recording while pretraining (what is left then is not EEG-ECG
-          coupling); placebo: early against late rest, scaled on the rest between them
+          coupling); batches of one person (no negative can be told by who it is); placebo: early
+          against late rest, scaled on the rest between them
 Takes     about 20 minutes of processor time, so 10 minutes on two idle cores, for ten people
 Can show  whether encoders transfer to new people, beside what needs no encoder. It can't show
           synchrony between people, nor emotion; and one episode a condition, the task always last
@@ -38,6 +39,7 @@ import tyro
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy import stats
+from scipy.signal import welch
 
 from physiosync.baselines import band_power, frozen_probe, majority
 from physiosync.cli import guarded
@@ -50,10 +52,11 @@ from physiosync.model import PhysioSync
 from physiosync.predictions import prediction_rows, scores_of
 from physiosync.preparation import prepare
 from physiosync.preprocessing import PreprocessingConfig
-from physiosync.pretraining import Pretraining, PretrainingConfig
+from physiosync.pretraining import Pretraining, PretrainingConfig, moment_sampler
 from physiosync.probing import ProbeConfig, covering_windows, embedding, fit_predict
 from physiosync.recordings.eegmat import LICENCE, READING, fetch, write_events
 from physiosync.recordings.mne_raw import find_mne, read_mne
+from physiosync.sampling import Batch
 from physiosync.scoring import mean_by
 from physiosync.splits import Split, subject_folds
 from physiosync.training import seed_everything
@@ -69,6 +72,7 @@ METHODS = {
     "majority": "majority of the training pieces",
     "band_power_raw": "band power + linear, raw",
     "band_power": "band power + linear, calibrated",
+    "broadband": "power of all bands together + linear, calibrated",
     "heart_rate_raw": "heart rate alone, raw",
     "heart_rate": "heart rate alone, calibrated",
     "untrained_probe": "frozen untrained encoder + linear",
@@ -80,6 +84,9 @@ METHODS = {
     "matched_probe": "frozen pretrained encoder + linear",
     "matched_centred": "the same, its features calibrated",
     "matched": "pretrained, fine-tuned",
+    "alone_probe": "frozen, pretrained on batches of one person + linear",
+    "alone_centred": "the same, its features calibrated",
+    "alone": "pretrained on batches of one person, fine-tuned",
 }
 
 
@@ -117,10 +124,23 @@ def open_store(options: Options) -> WindowStore:
 # ---- what is compared
 
 
+class OnePerson:
+    """Draws each batch from one person, so that no negative can be told by who it is."""
+
+    def __init__(self, config: PretrainingConfig, rows: pd.DataFrame, sfreq: float) -> None:
+        self._each = [moment_sampler(config, mine, sfreq) for _, mine in rows.groupby("subject")]
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """One batch of a person drawn at random."""
+        return self._each[rng.integers(len(self._each))].draw(rng)
+
+
 class Run(Config):
     """One pretraining: what decides its result."""
 
     config: PretrainingConfig
+    one_person: bool
+    """Whether a batch is of one person."""
     split: Split
     seed: int
     data: str
@@ -128,16 +148,27 @@ class Run(Config):
 
 
 def runs(store: WindowStore, split: Split, seed: int) -> dict[str, Run]:
-    """Of one fold, the ECG matched or shifted."""
+    """Of one fold: the ECG matched or shifted; and matched, with batches of one person."""
     data = store.restrict(split.known(store.trials)).identity
+    # One person has room for 12 moments; the number of steps stays.
+    few: dict[str, object] = {
+        "moments": 12,
+        "epoch_seconds": CONFIG.epoch_seconds * 12 / CONFIG.moments,
+    }
+    changes: dict[str, dict[str, object]] = {
+        "matched": {},
+        "shuffled": {"pairs": "shuffled"},
+        "alone": few,
+    }
     return {
-        pairs: Run(
-            config=PretrainingConfig.model_validate(CONFIG.model_dump() | {"pairs": pairs}),
+        name: Run(
+            config=PretrainingConfig.model_validate(CONFIG.model_dump() | change),
+            one_person=name == "alone",
             split=split,
             seed=seed,
             data=data,
         )
-        for pairs in ("matched", "shuffled")
+        for name, change in changes.items()
     }
 
 
@@ -146,18 +177,28 @@ def pretrain(job: tuple[WindowStore, Run, Path]) -> None:
     store, run, folder = job
     torch.set_num_threads(1)
     known = store.restrict(run.split.known(store.trials))
-    model = Pretraining(run.config, known, run.split, run.seed).run()
+    pretraining = Pretraining(run.config, known, run.split, run.seed)
+    if run.one_person:
+        rows = known.trials.loc[run.split.trials(known.trials, "train")]
+        pretraining.sampler = OnePerson(run.config, rows, store.sfreq)
+    model = pretraining.run()
     model.save_pretrained(folder, metrics=run.model_dump(mode="json"))
 
 
-def compare(job: tuple[WindowStore, Split, dict[str, Path], int]) -> pd.DataFrame:
-    """Predictions of all methods for a fold's test people."""
+def compare(
+    job: tuple[WindowStore, Split, dict[str, Path], int],
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Predictions of all methods for a fold's test people.
+
+    And for each encoder, which share of its features' variance lies between people: a feature that
+    says who it is says less of what they do.
+    """
     store, split, encoders, seed = job
     torch.set_num_threads(1)
     networks = {pairs: PhysioSync.from_pretrained(path) for pairs, path in encoders.items()}
     seed_everything(seed)
     networks["untrained"] = PhysioSync(networks["matched"].config).eval()
-    tables = []
+    tables, between = [], {}
     for target, calibration in SCALES.items():
         labels = Labels(targets={target: 2}, threshold=None)
         asked = store.trials.index[labels.classes(store.trials, target) >= 0]
@@ -166,9 +207,21 @@ def compare(job: tuple[WindowStore, Split, dict[str, Path], int]) -> pd.DataFram
             "test": np.intersect1d(asked, split.trials(store.trials, "test")),
             "scale": store.trials.index[store.trials["stimulus"] == calibration].to_numpy(),
         }
+        if target == "task":
+            between = {
+                name: between_people(embedded(model, store, parts).loc[parts["train"]], store)
+                for name, model in networks.items()
+            }
         for method, rows in answers(store, parts, labels, networks, seed):
             tables.append(rows.assign(method=method, fold=min(split.test.subjects)))
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True), between
+
+
+def between_people(features: pd.DataFrame, store: WindowStore) -> float:
+    """Share of the features' variance that lies between people; `features` has a row a trial."""
+    people = store.trials["subject"].loc[features.index]
+    means = features.groupby(people).transform("mean")
+    return float((means.var() / features.var()).mean())
 
 
 def answers(
@@ -187,7 +240,9 @@ def answers(
             method,
             band_power(store, train=train, test=test, labels=labels, scale=reference),
         )
-    beats = heart_rates(store, np.concatenate([train, test, scale]))
+    every = np.concatenate([train, test, scale])
+    yield "broadband", linear(store, broadband(store, every), parts, labels, centred=True)
+    beats = heart_rates(store, every)
     yield "heart_rate_raw", linear(store, beats, parts, labels, centred=False)
     yield "heart_rate", linear(store, beats, parts, labels, centred=True)
     penalty = ProbeConfig().penalty
@@ -260,6 +315,15 @@ def embedded(model: PhysioSync, store: WindowStore, parts: dict[str, Ints]) -> p
     )
     trials, x = mean_by(embedding(model, loader)(windows.trials, windows.starts), windows.trials)
     return pd.DataFrame(x, index=trials)
+
+
+def broadband(store: WindowStore, trials: Ints) -> pd.DataFrame:
+    """Log power of each EEG channel from 4 to 45 Hz, (trials, channels)."""
+    rows = []
+    for trial in trials.tolist():
+        hertz, power = welch(store.read("eeg", trial), store.sfreq, nperseg=256, axis=0)
+        rows.append(np.log(power[(hertz >= 4) & (hertz < 45)].mean(axis=0)))
+    return pd.DataFrame(np.stack(rows), index=trials)
 
 
 def heart_rates(store: WindowStore, trials: Ints) -> pd.DataFrame:
@@ -337,17 +401,21 @@ def run(options: Options) -> None:
     compared = [
         (store, split, paths, options.seed) for split, paths in zip(folds, encoders, strict=True)
     ]
-    tables = []
+    tables, shares = [], []
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         for done, _ in enumerate(pool.map(pretrain, jobs), 1):
             print(f"pretraining: {done}/{len(jobs)}", flush=True)
-        for done, rows in enumerate(pool.map(compare, compared), 1):
+        for done, (rows, between) in enumerate(pool.map(compare, compared), 1):
             tables.append(rows)
+            shares.append(between)
             print(f"comparing: {done}/{len(folds)}", flush=True)
     predictions = pd.concat(tables, ignore_index=True)
     predictions.to_parquet(options.results / "predictions.parquet", index=False)
     scores = by_person(predictions)
     text = table(scores, options.people, options.folds, options.seed)
+    text += "\nShare of the features' variance that lies between people: "
+    mean = pd.DataFrame(shares).mean()
+    text += ", ".join(f"{name} {value:.2f}" for name, value in mean.items()) + "\n"
     write_text(options.results / "table.md", text)
     print("\n" + text)
     print(scores.loc["task"].reindex(METHODS).round(2).to_string())
