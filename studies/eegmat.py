@@ -18,7 +18,7 @@ Controls  band power, heart rate alone, the same network untrained and from scra
           another time of the recording while pretraining (what is left then is not EEG-ECG
           coupling); batches of one person (no negative can be told by who it is); placebo: early
           against late rest, scaled on the rest between them
-Takes     about 20 minutes of processor time, so 10 minutes on two idle cores, for ten people
+Takes     about 15 minutes of processor time for ten people, so 8 minutes on two idle cores
 Can show  whether encoders transfer to new people, beside what needs no encoder. It can't show
           synchrony between people, nor emotion; and one episode a condition, the task always last
           and in a file of its own, means that all else that differs between two files counts too
