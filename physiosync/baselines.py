@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.signal import welch
 
-from physiosync.labels import N_CLASSES, TARGETS, classes
-from physiosync.loading import Loader, complete_trials
+from physiosync.labels import Labels
+from physiosync.loading import complete_trials, scaled_loader
 from physiosync.model import PhysioSync
 from physiosync.predictions import prediction_rows
 from physiosync.probing import covering_windows, embedding, fit_predict, predict_trials
-from physiosync.scaling import fit_scaling
 from physiosync.windows import WindowStore
 
 Ints = NDArray[np.int64]
@@ -24,25 +21,23 @@ BANDS = {"theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0), "gamma
 
 
 def majority(
-    table: pd.DataFrame,
-    *,
-    train: Ints,
-    test: Ints,
-    threshold: float,
-    targets: Sequence[str] = TARGETS,
+    table: pd.DataFrame, *, train: Ints, test: Ints, labels: Labels, of: str = "subject"
 ) -> pd.DataFrame:
-    """Each subject's commonest training class; everyone's where a subject has no training trial."""
+    """The commonest training class of each subject; everyone's where one has no training trial.
+
+    Parameters
+    ----------
+    of : "subject"; or "stimulus" for what other people said of the clip
+    """
     rows = []
-    for target in targets:
-        labels = pd.Series(classes(table, target, threshold), index=table.index)
-        everyone = labels.loc[train]
+    for target, n_classes in labels.targets.items():
+        everyone = labels.classes(table, target).loc[train]
         shares = {}
-        for subject, mine in everyone.groupby(table["subject"].loc[train]):
-            shares[subject] = _shares(mine, N_CLASSES[target])
-        fallback = _shares(everyone, N_CLASSES[target])
-        subjects = table["subject"].loc[test]
-        p = np.stack([shares.get(subject, fallback) for subject in subjects])
-        rows.append(_rows(table, test, target, p, threshold))
+        for name, mine in everyone.groupby(table[of].loc[train]):
+            shares[name] = _shares(mine, n_classes)
+        fallback = _shares(everyone, n_classes)
+        p = np.stack([shares.get(name, fallback) for name in table[of].loc[test]])
+        rows.append(_rows(table, test, target, p, labels))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -51,32 +46,39 @@ def band_power(
     *,
     train: Ints,
     test: Ints,
-    threshold: float,
-    targets: Sequence[str] = TARGETS,
+    labels: Labels,
     penalty: float = 0.01,
+    scale: Ints | None = None,
 ) -> pd.DataFrame:
-    """Log band power of each EEG channel, z-scored per subject on training trials, and one linear
-    classifier over all subjects."""
+    """Log band power of each EEG channel, z-scored per subject, and one linear classifier over all
+    subjects.
+
+    Parameters
+    ----------
+    scale : ids of the trials that give each subject's mean and spread, by default `train`. Subjects
+        without any get everyone's; one trial alone gives a mean and leaves the spread as it is
+    """
     table = store.trials
-    trials = np.sort(np.concatenate([train, test]))
+    scale = train if scale is None else scale
+    trials = np.unique(np.concatenate([train, test, scale]))
     powers = np.stack([_log_band_power(store, int(trial)) for trial in trials])
     features = pd.DataFrame(powers, index=trials)
     for ids in table.loc[trials].groupby("subject").groups.values():
-        mine = np.intersect1d(ids.to_numpy(), train)
+        mine = np.intersect1d(ids.to_numpy(), scale)
         reference = features.loc[mine] if len(mine) else features.loc[train]
         spread = reference.std().replace(0.0, 1.0).fillna(1.0)
         features.loc[ids] = (features.loc[ids] - reference.mean()) / spread
     rows = []
-    for target in targets:
-        y = pd.Series(classes(table, target, threshold), index=table.index).loc[train].to_numpy()
+    for target, n_classes in labels.targets.items():
+        y = labels.classes(table, target).loc[train].to_numpy()
         p = fit_predict(
             features.loc[train[y >= 0]].to_numpy(),
             y[y >= 0],
             features.loc[test].to_numpy(),
-            n_classes=N_CLASSES[target],
+            n_classes=n_classes,
             penalty=penalty,
         )
-        rows.append(_rows(table, test, target, p, threshold))
+        rows.append(_rows(table, test, target, p, labels))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -86,21 +88,24 @@ def frozen_probe(
     *,
     train: Ints,
     test: Ints,
-    threshold: float,
+    labels: Labels,
     penalty: float,
-    targets: Sequence[str] = TARGETS,
+    scale: Ints | None = None,
 ) -> pd.DataFrame:
     """A linear probe on the frozen encoders, over all subjects together.
 
     With an untrained model this is the baseline of what the architecture alone gives.
+
+    Parameters
+    ----------
+    scale : ids of the trials that each subject's scale is fitted on; by default `train`
     """
     table = store.trials
     modalities = ("eeg", *model.config.pps_channels)
     n_times, sfreq = model.config.long_times, store.sfreq
     train, test = (complete_trials(table, trials, modalities, n_times) for trials in (train, test))
-    loader = Loader(
-        store, fit_scaling(store, train, modalities, model.config.scaling), model.config.lags
-    )
+    scale = train if scale is None else scale
+    loader = scaled_loader(store, scale, model.config.lags, model.config.scaling)
     windows = [
         covering_windows(table, trials, n_times=n_times, sfreq=sfreq, seconds=None)
         for trials in (train, test)
@@ -110,8 +115,8 @@ def frozen_probe(
         table,
         windows[0],
         windows[1],
-        threshold=threshold,
-        targets=targets,
+        labels=labels,
+        targets=tuple(labels.targets),
         penalty=penalty,
     )
     return pd.concat(
@@ -122,7 +127,7 @@ def frozen_probe(
                 windows[1].starts,
                 target,
                 p,
-                threshold=threshold,
+                labels=labels,
                 sfreq=sfreq,
             )
             for target, p in probabilities.items()
@@ -153,7 +158,7 @@ def _rows(
     trials: Ints,
     target: str,
     p: NDArray[np.float64],
-    threshold: float,
+    labels: Labels,
 ) -> pd.DataFrame:
     starts = np.zeros(len(trials), dtype=np.int64)
-    return prediction_rows(table, trials, starts, target, p, threshold=threshold, sfreq=1.0)
+    return prediction_rows(table, trials, starts, target, p, labels=labels, sfreq=1.0)

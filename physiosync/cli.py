@@ -72,7 +72,11 @@ def _stage(name: str, default: StudyOptions) -> Callable[..., None]:
         from physiosync.recordings.deap import find_deap, read_deap
         from physiosync.study import Study
 
-        Study(options, find=find_deap, read=read_deap).run_stage(name)
+        study = Study(options, find=find_deap, read=read_deap)
+        if name == "study":
+            study.run()
+        else:
+            study.run_stage(name)
 
     return run
 
@@ -195,10 +199,11 @@ def _main(words: Sequence[str]) -> None:
     commands: dict[str, Any] = {"prepare": prepare}
     default = _as_begun(words)
     for name, doc in (
+        ("study", "All stages, on shards that `prepare` made (or on DEAP's .dat files)."),
         ("search", "Pretraining trials until --trials have ended."),
-        ("finalists", "The best configurations again, over stimulus folds and seeds."),
+        ("finalists", "The best configurations again, over folds and seeds."),
         ("promote", "Rank the finalists; the best encoders go to best/."),
-        ("finetune", "Per-subject fine-tuning and baselines; opens the test part."),
+        ("finetune", "Fine-tuning and baselines; opens the test part."),
         ("report", "report.html and the main table."),
     ):
         commands[name] = _stage(name, default)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from physiosync.labels import N_CLASSES
-from physiosync.predictions import trial_predictions
+from physiosync import splits
+from physiosync.predictions import probability_columns, trial_predictions
 from physiosync.scoring import chance_corrected
 from physiosync.statistics.calibration import brier_score, calibration_error, reject_curve
 from physiosync.statistics.comparison import CHANCE, compare
@@ -27,12 +27,8 @@ _WORDS = {
     ("pretrained_probe", "untrained_probe"): "frozen pretrained less untrained",
     ("pretrained", CHANCE): "pretrained less chance",
 }
-PROTOCOLS = {
-    "stimulus": "known people, new clips",
-    "subject": "new people, known clips",
-    "both": "new people, new clips",
-    "window": "LEAKY: windows of one trial on both sides",
-}
+#: Protocol -> what a score under it is about; "window" is none of ours, and is told from afar.
+PROTOCOLS = splits.PROTOCOLS | {"window": "LEAKY: windows of one trial on both sides"}
 
 #: For a terminal: what the p of the printed table is.
 WHAT_P_IS = (
@@ -110,7 +106,7 @@ def probability_table(predictions: pd.DataFrame) -> pd.DataFrame:
         for _, run in some.groupby("seed"):
             trials = trial_predictions(run)
             truth = trials["truth"].to_numpy(dtype=np.int64)
-            p = trials[[f"p{c}" for c in range(N_CLASSES[str(target)])]].to_numpy(np.float64)
+            p = trials[probability_columns(trials)].to_numpy(np.float64)
             curve = reject_curve(truth, p)
             half = curve.loc[curve["coverage"] >= 0.5, "accuracy"].iloc[0]
             each.append((brier_score(truth, p), calibration_error(truth, p), half))
@@ -153,7 +149,7 @@ def validation_beside_test(table: pd.DataFrame, validation: float, targets: Sequ
     rows = table[(table["method"] == "pretrained_probe") & table["target"].isin(targets)]
     test = np.mean(
         [
-            chance_corrected(row["balanced_accuracy"], N_CLASSES[row["target"]])
+            chance_corrected(row["balanced_accuracy"], round(1 / row["chance"]))
             for _, row in rows.iterrows()
         ]
     )

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from physiosync.errors import StudyError
-from physiosync.labels import TARGETS, classes
+from physiosync.labels import Labels
 from physiosync.options import StudyOptions
 from physiosync.pretraining import moment_sampler
 from physiosync.probing import Probe
-from physiosync.splits import Split, stimulus_folds
+from physiosync.splits import Split, folds
 
 
 def check_feasible(
@@ -36,34 +36,42 @@ def check_feasible(
     SplitError
         If a validation part shows one class only.
     StudyError
-        If the training stimuli have no room for the finalists' folds.
+        If no trial has the label, or the training part has no room for the finalists' folds.
     """
-    moment_sampler(options.pretraining, table.loc[split.trials(table, "train")], sfreq)
-    folds = stimulus_folds(split, seed=options.seed)
-    if len(folds) <= options.finalist_folds:
+    if options.label is not None and options.label not in table:
         raise StudyError(
-            f"expected enough training stimuli for {options.finalist_folds} finalist "
-            f"folds of {len(split.validation.stimuli)} stimuli, found room for "
-            f"{len(folds) - 1}; a smaller --validation-share or --finalist-folds makes room"
+            f"--label: expected a rating of the recordings, found {options.label!r}; they have "
+            + ", ".join(name for name in table.columns if table[name].dtype == float)
         )
-    for fold in folds:
+    moment_sampler(options.pretraining, table.loc[split.trials(table, "train")], sfreq)
+    every_fold = folds(split, seed=options.seed)
+    if len(every_fold) <= options.finalist_folds:
+        people = f"{len(split.validation.subjects)} subjects"
+        clips = f"{len(split.validation.stimuli)} stimuli"
+        sizes = {"stimulus": clips, "subject": people, "both": f"{people} and {clips}"}
+        raise StudyError(
+            f"expected enough to train on for {options.finalist_folds} finalist "
+            f"folds of {sizes[split.protocol]}, found room for "
+            f"{len(every_fold) - 1}; a smaller --validation-share or --finalist-folds makes room"
+        )
+    for fold in every_fold:
         Probe(
             options.probe,
             table,
             fold.trials(table, "train"),
             fold.trials(table, "validation"),
-            options.threshold,
+            options.labels,
         )
     return [
         f"{subject} shows one class of {target} in training"
-        for subject, target in one_sided(table, split, options.threshold)
+        for subject, target in one_sided(table, split, options.labels)
     ]
 
 
-def one_sided(table: pd.DataFrame, split: Split, threshold: float) -> Iterator[tuple[str, str]]:
+def one_sided(table: pd.DataFrame, split: Split, labels: Labels) -> Iterator[tuple[str, str]]:
     """(subject, target) pairs whose training trials show one class only."""
-    rows = table.loc[split.trials(table, "train", "validation")]
-    for target in TARGETS:
+    rows = table.loc[split.known(table)]
+    for target in labels.targets:
         for subject, mine in rows.groupby("subject"):
-            if len(np.unique(classes(mine, target, threshold))) < 2:
+            if len(np.unique(labels.classes(mine, target))) < 2:
                 yield str(subject), target

@@ -11,8 +11,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from physiosync.labels import N_CLASSES, TARGETS
-
 # Okabe and Ito's palette: told apart with any colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#8a8a8a"
 _STATES = {"COMPLETE": (BLUE, "o"), "PRUNED": (ORANGE, "v"), "FAIL": (GREY, "x")}
@@ -23,10 +21,10 @@ def subjects(scores: pd.DataFrame, methods: Mapping[str, str]) -> str:
 
     Parameters
     ----------
-    scores : "target", "method", "subject", "score"
+    scores : "target", "method", "subject", "score", "chance"
     methods : method -> its name in words, in the order from top to bottom
     """
-    targets = [t for t in TARGETS if t in set(scores["target"])]
+    targets = list(scores["target"].unique())
     known = [m for m in methods if m in set(scores["method"])]
     order = known + sorted(set(scores["method"]) - set(known))
     figure = Figure(figsize=(10, 1.2 + 0.42 * len(order)), layout="constrained")
@@ -40,7 +38,8 @@ def subjects(scores: pd.DataFrame, methods: Mapping[str, str]) -> str:
             axis.plot(x, y, "o", color=colour, alpha=0.55, markersize=5, markeredgewidth=0)
             if len(x):
                 axis.plot([x.mean()] * 2, [row - 0.34, row + 0.34], color=colour, linewidth=3)
-        axis.axvline(1 / N_CLASSES[target], color="black", linestyle="--", linewidth=1)
+        chance = scores.loc[scores["target"] == target, "chance"].iloc[0]
+        axis.axvline(chance, color="black", linestyle="--", linewidth=1)
         axis.set(title=target, xlim=(-0.03, 1.03), xlabel="balanced accuracy")
         axis.set_yticks(range(len(order)), [methods.get(m, m) for m in order])
         axis.set_ylim(len(order) - 0.5, -0.5)

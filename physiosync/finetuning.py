@@ -1,11 +1,11 @@
-"""Fine-tuning: classifiers fitted on everyone's training trials, then one person's job.
+"""Fine-tuning: classifiers fitted on everyone's training trials, then one job a person.
 
 The only stage, with the baselines, that opens test trials. Knows no Ray.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -20,12 +20,11 @@ from physiosync.augmentation import AugmentationConfig, augment
 from physiosync.config import Config
 from physiosync.errors import SplitError
 from physiosync.fusion import FusionClassifier, LinearClassifier
-from physiosync.labels import N_CLASSES, TARGETS, classes
-from physiosync.loading import Loader, complete_trials
+from physiosync.labels import Labels
+from physiosync.loading import Loader, complete_trials, scaled_loader
 from physiosync.model import Features, ModelConfig, PhysioSync
 from physiosync.predictions import prediction_rows
 from physiosync.probing import Windows, covering_windows, linear_weights
-from physiosync.scaling import fit_scaling
 from physiosync.training import Optimisation, autocast, pick_device, seed_everything
 from physiosync.windows import WindowStore
 
@@ -59,11 +58,11 @@ class FinetuningConfig(Config):
 class Classifier(nn.Module):
     """Encoders under one fusion classifier a target; all targets are trained together."""
 
-    def __init__(self, model: PhysioSync, targets: Sequence[str]) -> None:
+    def __init__(self, model: PhysioSync, targets: Mapping[str, int]) -> None:
         super().__init__()
         self.model = model
         self.heads = nn.ModuleDict(
-            {target: _classifier(model, N_CLASSES[target]) for target in targets}
+            {target: _classifier(model, n_classes) for target, n_classes in targets.items()}
         )
 
     def forward(self, eeg: Tensor, pps: Tensor) -> dict[str, Tensor]:
@@ -95,9 +94,9 @@ def fit_heads(
     store: WindowStore,
     *,
     everyone: Ints,
-    threshold: float,
+    labels: Labels,
     seed: int,
-    targets: Sequence[str] = TARGETS,
+    scale: Ints | None = None,
     device: str = "auto",
 ) -> Classifier:
     """Where every subject's fine-tuning starts: the encoders as given, classifiers fitted.
@@ -106,7 +105,8 @@ def fit_heads(
     ----------
     model : becomes part of the result
     store : these trials must be open
-    everyone : ids of all subjects' training trials; classifiers and scales are fitted on them
+    everyone : ids of all subjects' training trials; the classifiers are fitted on them
+    scale : ids of the trials that each subject's scale is fitted on; by default `everyone`
 
     Raises
     ------
@@ -117,8 +117,8 @@ def fit_heads(
     """
     seed_everything(seed)
     (everyone,) = _complete(store, model.config, training=everyone)
-    net = Classifier(model, targets).to(pick_device(device))
-    run = _run(config, net, store, everyone, threshold, seed)
+    net = Classifier(model, labels.targets).to(pick_device(device))
+    run = _run(config, net, store, everyone if scale is None else scale, labels, seed)
     run.train_heads(everyone)
     return net
 
@@ -128,10 +128,10 @@ def finetune(
     start: Classifier,
     store: WindowStore,
     *,
-    everyone: Ints,
+    scale: Ints,
     train: Ints,
     test: Ints,
-    threshold: float,
+    labels: Labels,
     seed: int,
     pretrained: bool,
 ) -> pd.DataFrame:
@@ -139,10 +139,10 @@ def finetune(
 
     Parameters
     ----------
-    start : of `fit_heads`, with the same `everyone`; left as it is
+    start : of `fit_heads`, with the same scale; left as it is
     store : these trials must be open
-    everyone, train, test : ids of all subjects' training trials, of the subject's own among them,
-        and of the trials to predict. Scales are fitted on `everyone` alone
+    scale, train, test : ids of the trials that each subject's scale is fitted on, of those to train
+        on (the subject's own; all of them for people who are not known), and of those to predict
     pretrained : whether the encoders get the small learning rate of pretrained ones
 
     Returns
@@ -158,10 +158,8 @@ def finetune(
     """
     seed_everything(seed)
     net = deepcopy(start)
-    train, test, everyone = _complete(
-        store, net.model.config, training=train, test=test, known=everyone
-    )
-    run = _run(config, net, store, everyone, threshold, seed)
+    train, test = _complete(store, net.model.config, training=train, test=test)
+    run = _run(config, net, store, scale, labels, seed)
     encoder_rate = config.encoder_learning_rate if pretrained else config.learning_rate
     run.train_all(train, encoder_rate, torch.Generator(net.device).manual_seed(seed))
     table, sfreq = store.trials, store.sfreq
@@ -176,7 +174,7 @@ def finetune(
                 windows.starts,
                 target,
                 p,
-                threshold=threshold,
+                labels=labels,
                 sfreq=sfreq,
             )
             for target, p in probabilities.items()
@@ -205,18 +203,13 @@ def _run(
     config: FinetuningConfig,
     net: Classifier,
     store: WindowStore,
-    everyone: Ints,
-    threshold: float,
+    scale: Ints,
+    labels: Labels,
     seed: int,
 ) -> _Run:
-    modalities = ("eeg", *net.model.config.pps_channels)
-    scaling = fit_scaling(store, everyone, modalities, net.model.config.scaling)
-    labels = {
-        target: pd.Series(classes(store.trials, target, threshold), index=store.trials.index)
-        for target in net.heads
-    }
-    loader = Loader(store, scaling, net.model.config.lags)
-    return _Run(config, net, loader, labels, np.random.default_rng(seed))
+    loader = scaled_loader(store, scale, net.model.config.lags, net.model.config.scaling)
+    truth = {target: labels.classes(store.trials, target) for target in net.heads}
+    return _Run(config, net, loader, truth, np.random.default_rng(seed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,13 +218,13 @@ class _Run:
 
     Parameters
     ----------
-    labels : target -> class of each trial (index: trial id), -1 where it has no rating
+    truth : target -> class of each trial (index: trial id), -1 where it has no rating
     """
 
     config: FinetuningConfig
     net: Classifier
     loader: Loader
-    labels: Mapping[str, pd.Series[int]]
+    truth: Mapping[str, pd.Series[int]]
     rng: np.random.Generator
 
     def train_heads(self, trials: Ints) -> None:
@@ -309,9 +302,9 @@ class _Run:
         mean, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
         for target, head in self.net.heads.items():
             assert isinstance(head, LinearClassifier)
-            y = self.labels[target].loc[trials].to_numpy()
+            y = self.truth[target].loc[trials].to_numpy()
             weight, bias = linear_weights(
-                ((x - mean) / scale)[y >= 0], y[y >= 0], N_CLASSES[target], self.config.penalty
+                ((x - mean) / scale)[y >= 0], y[y >= 0], len(head.linear.bias), self.config.penalty
             )
             for parameter, value in (
                 (head.mean, mean),
@@ -325,7 +318,7 @@ class _Run:
         """Cross-entropy summed over targets; trials without a rating count for nothing."""
         terms = []
         for target, out in logits.items():
-            truth = torch.tensor(self.labels[target].loc[trials].to_numpy(), device=out.device)
+            truth = torch.tensor(self.truth[target].loc[trials].to_numpy(), device=out.device)
             if bool((truth >= 0).any()):  # the mean over no trial at all would be NaN
                 terms.append(nn.functional.cross_entropy(out.float(), truth, ignore_index=-1))
             else:

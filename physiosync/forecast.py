@@ -46,19 +46,24 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
 
     Parameters
     ----------
+    sources : the recordings; none to take the shards as they are
     store : of existing shards; without it no speed can be measured yet
     """
     o = options
     size = sum(path.stat().st_size for path in set(map(file_of, sources)))
     jobs = o.finalists * o.finalist_folds * o.finalist_seeds
+    people = len(sources) or (0 if store is None else store.trials["subject"].nunique())
+    each = people if o.protocol == "stimulus" else 1
     lines = [
         f"study {o.name!r} in {o.results_url or o.folder}",
-        f"  recordings   {len(sources)} in {o.recordings}",
+        f"  recordings   {len(sources)} in {o.recordings}"
+        if sources
+        else f"  recordings   none; {people} shards as they are",
         f"  shards       {url_of(o.shards_folder)}",
         f"  search       {o.trials} trials of up to {o.max_epochs} epochs",
         f"  finalists    {jobs} runs ({o.finalists} x {o.finalist_folds} folds x "
         f"{o.finalist_seeds} seeds)",
-        f"  fine-tuning  {len(sources) * (o.promote + 1)} jobs, and 4 baselines",
+        f"  fine-tuning  {each * (o.promote + 1)} jobs, and baselines",
         f"  on disk      about {size * 1.1 / 2**30:.1f} GiB of "
         "shards and mapped windows beside the recordings",
     ]

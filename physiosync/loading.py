@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from physiosync.scaling import Scaling
+from physiosync.scaling import Scaling, ScalingKind, fit_scaling
 from physiosync.windows import WindowStore
 
 Ints = NDArray[np.int64]
@@ -62,6 +62,15 @@ class Loader:
         return self.scaling.apply(x, modality, trials)
 
 
+def scaled_loader(
+    store: WindowStore, scale: Ints, lags: Mapping[str, int], kind: ScalingKind
+) -> Loader:
+    """A loader whose scales are fitted on those of the trials `scale` that lack no modality."""
+    modalities = ("eeg", *lags)
+    scale = complete_trials(store.trials, scale, modalities, n_times=1)
+    return Loader(store, fit_scaling(store, scale, modalities, kind), lags)
+
+
 def complete_trials(
     table: pd.DataFrame, trials: Ints, modalities: Sequence[str], n_times: int
 ) -> Ints:
@@ -74,9 +83,9 @@ def complete_trials(
     return trials[(has & (rows["n_times"] >= n_times)).to_numpy()]
 
 
-def of_same_people(table: pd.DataFrame, trials: Ints, train: Ints) -> Ints:
-    """Those of `trials` whose subject has one in `train`; others' signals could not be scaled."""
-    known = table["subject"].loc[trials].isin(table["subject"].loc[train].unique())
+def of_same_people(table: pd.DataFrame, trials: Ints, scale: Ints) -> Ints:
+    """Those of `trials` whose subject has one in `scale`; others' signals could not be scaled."""
+    known = table["subject"].loc[trials].isin(table["subject"].loc[scale].unique())
     return trials[known.to_numpy()]
 
 

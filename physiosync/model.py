@@ -20,6 +20,7 @@ from physiosync.encoders import EncoderConfig, build_encoder
 from physiosync.errors import CheckpointError
 from physiosync.files import atomic_folder
 from physiosync.provenance import FILE, Seen
+from physiosync.sampling import Pairing
 from physiosync.scaling import ScalingKind
 
 Role = Literal["eeg", "pps"]
@@ -44,6 +45,8 @@ class ModelConfig(Config):
     """A long window is this many short ones."""
     scaling: ScalingKind
     """How the inputs were standardised; see `physiosync.scaling`."""
+    pairing: Pairing = "stimulus"
+    """What pretraining pairs; see `physiosync.pretraining`."""
 
     @model_validator(mode="after")
     def _same_modalities(self) -> ModelConfig:
@@ -314,6 +317,10 @@ def _load_strictly(model: nn.Module, path: Path) -> None:
 def _model_card(config: ModelConfig, metrics: Mapping[str, Any]) -> str:
     lags = ", ".join(f"{name} {s:g} s" for name, s in config.pps_lag_seconds.items())
     pps = ", ".join(n for names in config.pps_channels.values() for n in names)
+    pairs = {
+        "stimulus": "people who met the same stimulus at the same time",
+        "recording": "EEG and PPS of one person, and neighbouring windows; no stimulus is shared",
+    }
     scores = "\n".join(f"| {name} | {value} |" for name, value in metrics.items())
     return f"""---
 library_name: physiosync
@@ -327,6 +334,7 @@ Made by physiosync {physiosync.__version__}. Encodes {config.long_times} samples
 * EEG channels, in order: {", ".join(config.eeg_channels)}
 * PPS channels, in order: {pps}; windows start later than the EEG's by {lags}
 * Inputs are standardised: {config.scaling}
+* Pairs of pretraining: {config.pairing} ({pairs[config.pairing]})
 
 ```python
 from physiosync.model import PhysioSync

@@ -13,10 +13,13 @@ from physiosync.config import Config
 from physiosync.encoders import EncoderConfig
 from physiosync.errors import StudyError
 from physiosync.finetuning import FinetuningConfig
+from physiosync.labels import Labels
 from physiosync.preprocessing import PreprocessingConfig
 from physiosync.pretraining import PretrainingConfig
 from physiosync.probing import ProbeConfig
 from physiosync.remote import is_remote, url_of, working_folder
+from physiosync.sampling import Pairing
+from physiosync.splits import Protocol
 from physiosync.storage import default_storage, without_password
 from physiosync.tuner import Resources
 
@@ -63,22 +66,37 @@ class StudyOptions(Config):
     """Peripheral modalities to pair with the EEG: gsr resp ppg temp eog emg ecg."""
     threshold: float = 5.0
     """A rating at or above it is high."""
+    label: str | None = None
+    """Column of the recordings that holds a class (0, 1, ...), to predict instead of arousal,
+    valence and quadrant."""
+    n_classes: int = Field(default=2, ge=2)
+    """Classes of --label."""
+    protocol: Protocol = "stimulus"
+    """What the test part holds out. stimulus: clips. subject: people. both: people and clips."""
+    pairing: Pairing = "stimulus"
+    """stimulus: people who met one stimulus at one time. recording: for people who share none, EEG
+    and peripheral signals of one person, and neighbouring windows; another method."""
+    calibration: tuple[str, ...] = ()
+    """Protocol subject: stimuli that give each person's scale, without labels, and are not tested;
+    default --calibration-share of them, by chance."""
+    calibration_share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the stimuli for that."""
     exclude: tuple[str, ...] = ()
     """Subjects to leave out, such as s28."""
     validation_share: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the stimuli that score the search."""
+    """Share of the stimuli (people; of each) that score the search."""
     test_share: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the stimuli kept closed until fine-tuning."""
+    """Share of the stimuli (people; of each) kept closed until fine-tuning."""
     finalists: int = Field(default=4, ge=1)
     """Configurations re-run over folds and seeds, the default one among them as a control."""
     finalist_folds: int = Field(default=3, ge=1)
-    """Stimulus folds of the non-test part for the finalists."""
+    """Folds of the non-test part for the finalists."""
     finalist_seeds: int = Field(default=1, ge=1)
     """Seeds for the finalists, on each fold."""
     promote: int = Field(default=2, ge=1)
     """Encoders that go on to best/ and to fine-tuning."""
     finetune_epochs: int = Field(default=4, ge=0)
-    """Epochs of per-subject fine-tuning, the same for pretrained and from scratch."""
+    """Epochs of fine-tuning, the same for pretrained and from scratch."""
     seed: int = Field(default=0, ge=0)
     """Of the split, the sampler and all training."""
     storage: str | None = Field(default_factory=lambda: os.environ.get("PHYSIOSYNC_STORAGE"))
@@ -154,12 +172,20 @@ class StudyOptions(Config):
         return PreprocessingConfig.paper() if self.preset == "paper" else PreprocessingConfig()
 
     @property
+    def labels(self) -> Labels:
+        """What is predicted."""
+        if self.label is None:
+            return Labels(threshold=self.threshold)
+        return Labels(targets={self.label: self.n_classes}, threshold=None)
+
+    @property
     def pretraining(self) -> PretrainingConfig:
         """The default configuration, around which the search goes."""
         common = {
             "pps": self.pps,
             "epochs": self.max_epochs,
             "epoch_seconds": self.epoch_seconds,
+            "pairing": self.pairing,
         }
         if self.preset == "small":
             return PretrainingConfig(**common)
@@ -169,7 +195,7 @@ class StudyOptions(Config):
             scaling="paper",
             temperature=0.1,
             moments=16,
-            group_size=2,
+            group_size=1 if self.pairing == "recording" else 2,
             lag_skin_seconds=0,
             lag_body_seconds=0,
             learning_rate=7e-4,

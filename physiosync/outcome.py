@@ -18,11 +18,11 @@ from physiosync.audit.run import kept_audit
 from physiosync.errors import StudyError
 from physiosync.files import atomic_path
 from physiosync.finetuning import FinetuningConfig
+from physiosync.labels import Labels
 from physiosync.ledger import Ledger
 from physiosync.model import PhysioSync
 from physiosync.predictions import scores_of
 from physiosync.pretraining import PretrainingConfig
-from physiosync.probing import OBJECTIVE_TARGETS
 from physiosync.search import finished
 from physiosync.splits import Split
 from physiosync.storage import dashboard_argument
@@ -93,19 +93,20 @@ def _holds(folder: Path, uid: str) -> bool:
 def tasks_on_test_part(
     folder: Path, workload: Workload, config: FinetuningConfig, *, seed: int
 ) -> list[TestTask]:
-    """Fine-tuning of every best encoder for every subject, and all baselines beside it.
+    """Fine-tuning of every best encoder, and all baselines beside it.
 
-    Subjects without a whole trial to train on, or without one to test, get no jobs.
+    Known people (protocol "stimulus") get a job each; without a whole trial to train on, or without
+    one to test, none. For people who are held out there is one classifier.
     """
     best = sorted((folder / "best").glob("rank-*"), key=lambda p: int(p.name[5:]))
     if not best:
         raise StudyError(f"{folder / 'best'}: expected promoted encoders, found none")
     networks = [PhysioSync.from_pretrained(path).config for path in best]
     network = networks[0]
-    store = workload.store()
-    _, test = workload.final_trials(max(network.long_times for network in networks))
-    tested = set(store.trials["subject"].loc[test])
-    subjects = [subject for subject in store.subjects if subject in tested]
+    split = workload.split
+    subjects: Sequence[str | None] = [None]
+    if split.protocol == "stimulus":
+        subjects = workload.tested(max(network.long_times for network in networks))
     tasks: list[TestTask] = []
     out = folder / "finetune"
 
@@ -119,7 +120,7 @@ def tasks_on_test_part(
                 method=method,
                 subject=subject,
                 seed=seed,
-                output=out / uid / f"{subject}.parquet",
+                output=out / uid / f"{subject or 'everyone'}.parquet",
             )
             for subject in subjects
         )
@@ -129,6 +130,10 @@ def tasks_on_test_part(
         jobs("pretrained" if path.name == "rank-1" else f"pretrained {path.name}", path, uid)
     first = json.loads((best[0] / "metrics.json").read_text())["configuration"]
     jobs("scratch", None, f"scratch-{first}")
+    methods = ["majority", "band_power", "untrained_probe", "pretrained_probe"]
+    if split.protocol == "subject" and network.pairing == "stimulus":
+        # Clips that others have rated: what they agree about needs no signal at all.
+        methods.insert(1, "clip_consensus")
     tasks.extend(
         BaselineTask(
             workload=workload,
@@ -138,7 +143,7 @@ def tasks_on_test_part(
             seed=seed,
             output=out / f"baselines-{first}" / f"{method}.parquet",
         )
-        for method in ("majority", "band_power", "untrained_probe", "pretrained_probe")
+        for method in methods
     )
     return tasks
 
@@ -187,12 +192,17 @@ def search_tables(database: optuna.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(trials), pd.DataFrame(curves)
 
 
+def _data(options: Mapping[str, Any]) -> str:
+    return str(options["recordings"] or options["shards"] or "shards")
+
+
 def report(
     folder: Path,
     *,
     database: optuna.Study,
     finalists: Sequence[FinalistTask],
     default: PretrainingConfig,
+    labels: Labels,
     left_out: Sequence[str],
     synthetic: bool,
     storage: str,
@@ -212,7 +222,7 @@ def report(
     table = reporting.main_table(predictions)
     best = json.loads((folder / "best" / "rank-1" / "metrics.json").read_text())
     validation = evidence.validation_beside_test(
-        table, best["mean_validation_score"], OBJECTIVE_TARGETS
+        table, best["mean_validation_score"], labels.objective
     )
     audited = kept_audit(folder / "audit.json")
     states = search["state"].value_counts()
@@ -220,8 +230,9 @@ def report(
         folder,
         header={
             "study": folder.name,
-            "data": "synthetic cohort" if synthetic else str(content["options"]["recordings"]),
+            "data": "synthetic cohort" if synthetic else _data(content["options"]),
             "protocol": protocol,
+            "pairing": default.pairing,
             "trials": ", ".join(f"{n} {state.lower()}" for state, n in states.items()),
             "seed": str(content["identity"]["seed"]),
             "openings of the test part": openings,
@@ -238,6 +249,8 @@ def report(
     )
     kind = "SYNTHETIC data, " if synthetic else ""
     title = f"{kind}protocol {protocol}; balanced accuracy of test trials"
+    if default.pairing == "recording":
+        title += '\nencoders paired by recording (pairing="recording"): no stimulus is shared'
     lines = [
         reporting.render_text(table, evidence.comparisons(predictions), title=title),
         "",

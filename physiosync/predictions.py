@@ -7,10 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
-from physiosync.labels import N_CLASSES, classes
+from physiosync.labels import Labels
 from physiosync.scoring import balanced_accuracy, mean_by
-
-_P = [f"p{c}" for c in range(max(N_CLASSES.values()))]
 
 
 def prediction_rows(
@@ -20,18 +18,18 @@ def prediction_rows(
     target: str,
     probabilities: NDArray[np.floating],
     *,
-    threshold: float,
+    labels: Labels,
     sfreq: float,
 ) -> pd.DataFrame:
     """One row a window: who, what, when, the true class, and a probability for each class.
 
     Parameters
     ----------
-    table : trials (index: trial id) with "subject", "stimulus" and ratings
+    table : trials (index: trial id) with "subject", "stimulus" and the ratings
     trials, starts : (n_windows,) trial id and first sample
     probabilities : (n_windows, n_classes)
     """
-    truth = pd.Series(classes(table, target, threshold), index=table.index)
+    truth = labels.classes(table, target)
     rows = pd.DataFrame(
         {
             "subject": table["subject"].loc[trials].to_numpy(),
@@ -42,9 +40,15 @@ def prediction_rows(
             "truth": truth.loc[trials].to_numpy(),
         }
     )
-    for c, name in enumerate(_P):
-        rows[name] = probabilities[:, c] if c < probabilities.shape[1] else np.nan
+    for c in range(max(labels.targets.values())):
+        rows[f"p{c}"] = probabilities[:, c] if c < probabilities.shape[1] else np.nan
     return rows[rows["truth"] >= 0].reset_index(drop=True)
+
+
+def probability_columns(windows: pd.DataFrame) -> list[str]:
+    """The columns "p0", "p1", ... of the classes of *one* target; tables have some for the most."""
+    columns = [f"p{c}" for c in range(windows.shape[1]) if f"p{c}" in windows]
+    return [name for name in columns if windows[name].notna().any()]
 
 
 def trial_predictions(windows: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +59,7 @@ def trial_predictions(windows: pd.DataFrame) -> pd.DataFrame:
     A row a trial with "subject", "stimulus", "truth", "predicted" and a probability for each class
     ("p0", "p1", ...).
     """
-    columns = _P[: N_CLASSES[str(windows["target"].iloc[0])]]
+    columns = probability_columns(windows)
     trials, mean = mean_by(windows[columns].to_numpy(), windows["trial"].to_numpy(dtype=np.int64))
     first = windows.drop_duplicates("trial").set_index("trial").loc[trials]
     return pd.DataFrame(
@@ -83,7 +87,7 @@ def scores_of(windows: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for target, of_target in windows.groupby("target", sort=True):
-        columns = _P[: N_CLASSES[str(target)]]
+        columns = probability_columns(of_target)
         as_windows = of_target.assign(predicted=of_target[columns].to_numpy().argmax(axis=1))
         for level, table in (("window", as_windows), ("trial", trial_predictions(of_target))):
             for subject, mine in table.groupby("subject", sort=True):

@@ -1,4 +1,4 @@
-"""Pretraining without labels: LS-TCL and CM-CA on pairs of synchronised windows. Knows no Ray."""
+"""Pretraining without labels: LS-TCL and CM-CA on pairs of windows. Knows no Ray."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from torch import Tensor
 from physiosync.augmentation import AugmentationConfig, augment
 from physiosync.config import Config
 from physiosync.encoders import EncoderConfig
-from physiosync.loading import Loader, complete_trials
+from physiosync.loading import Loader, complete_trials, of_same_people, scaled_loader
 from physiosync.losses import total_loss
 from physiosync.model import ModelConfig, PhysioSync, Role
 from physiosync.pretraining_net import PretrainingNet
 from physiosync.provenance import Seen
-from physiosync.sampling import Batch, MomentSampler
-from physiosync.scaling import ScalingKind, fit_scaling
+from physiosync.recording_sampling import RecordingSampler
+from physiosync.sampling import Batch, MomentSampler, Pairing, Sampler
+from physiosync.scaling import ScalingKind
 from physiosync.splits import Split
 from physiosync.training import (
     Optimisation,
@@ -68,13 +69,26 @@ class PretrainingConfig(Config):
     augmentation: AugmentationConfig = AugmentationConfig()
     encoder: EncoderConfig = EncoderConfig()
     scaling: ScalingKind = "robust"
+    pairing: Pairing = "stimulus"
+    """stimulus: people who met one stimulus, as PhysioSync does. recording: one person's EEG and
+    PPS, and neighbouring windows, for people who share no stimulus; another method."""
     pairs: Literal["matched", "shuffled"] = "matched"
-    """"shuffled" is a negative control: positives share neither stimulus nor time."""
+    """"shuffled" is a negative control: positives share neither stimulus nor time. Paired by
+    recording, only EEG and PPS are put out of step."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> PretrainingConfig:
         if self.w_eeg + self.w_pps + self.w_cmca <= 0:
             raise ValueError("w_eeg + w_pps + w_cmca must be positive, but got 0")
+        return self
+
+    @model_validator(mode="after")
+    def _one_person(self) -> PretrainingConfig:
+        if self.pairing == "recording" and self.group_size != 1:
+            raise ValueError(
+                'group_size must be 1 with pairing="recording" (a moment is one person), '
+                f"but got {self.group_size}"
+            )
         return self
 
     @property
@@ -103,6 +117,7 @@ class PretrainingConfig(Config):
             short_seconds=self.short_seconds,
             long_pieces=self.long_pieces,
             scaling=self.scaling,
+            pairing=self.pairing,
         )
 
 
@@ -130,7 +145,7 @@ class EpochReport:
     evaluation_seconds: float
 
 
-def moment_sampler(config: PretrainingConfig, rows: pd.DataFrame, sfreq: float) -> MomentSampler:
+def moment_sampler(config: PretrainingConfig, rows: pd.DataFrame, sfreq: float) -> Sampler:
     """The sampler of a configuration, over those of `rows` in which no modality is missing.
 
     Raises
@@ -141,16 +156,17 @@ def moment_sampler(config: PretrainingConfig, rows: pd.DataFrame, sfreq: float) 
     n_times = round(config.short_seconds * sfreq) * config.long_pieces
     complete = complete_trials(rows, rows.index.to_numpy(), ("eeg", *config.pps), n_times)
     lag = max(config.lag_seconds(name) for name in config.pps)
-    return MomentSampler(
-        rows.loc[complete],
-        n_times=n_times,
-        reach=n_times + round(lag * sfreq),
-        gap=round(config.gap_seconds * sfreq),
-        moments=config.moments,
-        group_size=config.group_size,
-        n_pieces=config.long_pieces,
-        pairs=config.pairs,
-    )
+    common: dict[str, Any] = {
+        "n_times": n_times,
+        "reach": n_times + round(lag * sfreq),
+        "gap": round(config.gap_seconds * sfreq),
+        "moments": config.moments,
+        "n_pieces": config.long_pieces,
+        "pairs": config.pairs,
+    }
+    if config.pairing == "recording":
+        return RecordingSampler(rows.loc[complete], **common)
+    return MomentSampler(rows.loc[complete], group_size=config.group_size, **common)
 
 
 Evaluate = Callable[[PhysioSync, Loader], Mapping[str, float]]
@@ -163,8 +179,8 @@ class Pretraining:
     Parameters
     ----------
     config : what to train
-    store : window store; only the split's training and validation trials need to be open
-    split : training trials give the batches and the scale
+    store : window store; only the split's training, validation and scale trials need to be open
+    split : training trials give the batches, `scale_trials` the scale
     seed : of initialisation, batches, augmentation and dropout
     evaluate : scores the model after each epoch; "score" decides which epoch's weights are kept.
         Without it the last epoch's are
@@ -189,10 +205,11 @@ class Pretraining:
         seed_everything(self.seed)
         self.model_config = config.model_config_for(self.store)
         self.net = PretrainingNet(self.model_config).to(self._device)
-        train = self.split.trials(table, "train")
-        modalities = ("eeg", *config.pps)
-        scaling = fit_scaling(self.store, train, modalities, config.scaling)
-        self.loader = Loader(self.store, scaling, self.model_config.lags)
+        scale = self.split.scale_trials(table, final=False)
+        lags = self.model_config.lags
+        self.loader = scaled_loader(self.store, scale, lags, config.scaling)
+        scale = complete_trials(table, scale, ("eeg", *config.pps), n_times=1)
+        train = of_same_people(table, self.split.trials(table, "train"), scale)
         self.sampler = moment_sampler(config, table.loc[train], self.store.sfreq)
         self.optimisation = Optimisation(
             [{"params": list(self.net.parameters()), "lr": config.learning_rate}],
@@ -286,11 +303,10 @@ class Pretraining:
     def _step(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         config, lead = self.config, batch.trials.shape
         trials = batch.trials.reshape(-1)
-        starts = batch.starts.reshape(-1)
         n_times = self.model_config.long_times
         windows: dict[Role, Tensor] = {
-            "eeg": self.loader.eeg(trials, starts, n_times),
-            "pps": self.loader.pps(trials, starts, n_times),
+            "eeg": self.loader.eeg(trials, batch.starts.reshape(-1), n_times),
+            "pps": self.loader.pps(trials, batch.pps_starts.reshape(-1), n_times),
         }
         views = {
             role: augment(x.to(self._device), config.augmentation, generator).unflatten(0, lead)

@@ -37,6 +37,7 @@ class PretrainingNet(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.model = PhysioSync(config)
+        self._pairing = config.pairing
         self.projectors = nn.ModuleDict(
             {
                 f"{role}_{length}": build_projector(
@@ -77,12 +78,10 @@ class PretrainingNet(nn.Module):
                     retrieval = retrieval_accuracy(
                         pool_group(projected[:, 0]), pool_group(projected[:, 1])
                     )
-        cmca = cm_ca(
-            pooled["eeg0"],
-            pooled["eeg1"],
-            pooled["pps0"],
-            pooled["pps1"],
-            self.cmca[length],
-            temperature,
-        )
+        partners = pooled["pps0"], pooled["pps1"]
+        if self._pairing == "recording":
+            # CM-CA crosses the groups, which are people at one moment. A recording's groups are two
+            # times of one person, and its EEG belongs with the PPS of its own time.
+            partners = partners[::-1]
+        cmca = cm_ca(pooled["eeg0"], pooled["eeg1"], *partners, self.cmca[length], temperature)
         return Losses(terms["eeg"], terms["pps"], cmca, retrieval)

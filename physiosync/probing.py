@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from physiosync.config import Config
 from physiosync.errors import SplitError
-from physiosync.labels import N_CLASSES, classes
+from physiosync.labels import Labels
 from physiosync.loading import Loader
 from physiosync.model import PhysioSync
 from physiosync.scoring import balanced_accuracy, chance_corrected, mean_by
@@ -27,9 +27,6 @@ Floats = NDArray[np.float32]
 
 #: (trial ids, start samples) -> (n_windows, n_features)
 Embedding = Callable[[Ints, Ints], Floats]
-
-#: Quadrant restates the two binary targets and has another chance level: it is never optimised.
-OBJECTIVE_TARGETS = ("arousal", "valence")
 
 
 class ProbeConfig(Config):
@@ -157,7 +154,7 @@ def predict_trials(
     train: Windows,
     test: Windows,
     *,
-    threshold: float,
+    labels: Labels,
     targets: Sequence[str],
     penalty: float,
 ) -> dict[str, NDArray[np.float64]]:
@@ -170,10 +167,10 @@ def predict_trials(
     test_x = embed(test.trials, test.starts)
     out = {}
     for target in targets:
-        labels = pd.Series(classes(table, target, threshold), index=table.index)
-        y = labels.loc[trials].to_numpy(dtype=np.int64)
+        y = labels.classes(table, target).loc[trials].to_numpy(dtype=np.int64)
+        n_classes = labels.targets[target]
         out[target] = fit_predict(
-            train_x[y >= 0], y[y >= 0], test_x, n_classes=N_CLASSES[target], penalty=penalty
+            train_x[y >= 0], y[y >= 0], test_x, n_classes=n_classes, penalty=penalty
         )
     return out
 
@@ -183,18 +180,18 @@ class Probe:
 
     Windows' probabilities are averaged over whole trials, the confusion is pooled over subjects for
     each target, and balanced accuracy is rescaled so that 0 is chance; "score" is the mean over
-    arousal and valence. "score_10s" is the same with 10 s stretches instead of trials.
+    the labels' objective. "score_10s" is the same with 10 s stretches instead of trials.
 
     Parameters
     ----------
     table : the trials that are open (index: trial id) with ratings
     train, validation : trial ids
-    threshold : a rating at or above it is high
+    labels : what is predicted
 
     Raises
     ------
     SplitError
-        If the validation part shows one class only, for either target.
+        If the validation part shows one class only, of any target of the objective.
     """
 
     def __init__(
@@ -203,15 +200,15 @@ class Probe:
         table: pd.DataFrame,
         train: Ints,
         validation: Ints,
-        threshold: float,
+        labels: Labels,
     ) -> None:
         rng = np.random.default_rng(config.seed)
         if len(train) > config.max_train_trials:
             train = np.sort(rng.choice(train, config.max_train_trials, replace=False))
-        self._config, self._table, self._threshold = config, table, threshold
+        self._config, self._table, self._labels = config, table, labels
         self._train, self._validation = train, validation
-        for target in OBJECTIVE_TARGETS:
-            found = np.unique(self._labels(target).loc[validation])
+        for target in labels.objective:
+            found = np.unique(labels.classes(table, target).loc[validation])
             if len(found[found >= 0]) < 2:
                 raise SplitError(
                     f"expected validation trials of both classes of {target}, found one class "
@@ -235,8 +232,8 @@ class Probe:
             self._table,
             train,
             validation,
-            threshold=self._threshold,
-            targets=OBJECTIVE_TARGETS,
+            labels=self._labels,
+            targets=self._labels.objective,
             penalty=config.penalty,
         )
         scores: dict[str, float] = {}
@@ -247,19 +244,18 @@ class Probe:
             )
         for name, suffix in (("score", ""), ("score_10s", "_10s")):
             each = [
-                chance_corrected(scores[f"balanced_accuracy_{target}{suffix}"], N_CLASSES[target])
-                for target in OBJECTIVE_TARGETS
+                chance_corrected(
+                    scores[f"balanced_accuracy_{target}{suffix}"], self._labels.targets[target]
+                )
+                for target in self._labels.objective
             ]
             scores[name] = float(np.mean(each))
         return scores
-
-    def _labels(self, target: str) -> pd.Series[int]:
-        return pd.Series(classes(self._table, target, self._threshold), index=self._table.index)
 
     def _score(
         self, target: str, p: NDArray[np.float64], groups: Ints, units_per_trial: int
     ) -> float:
         names, mean = mean_by(p, groups)
-        truth = self._labels(target).loc[names // units_per_trial].to_numpy(dtype=np.int64)
+        truth = self._labels.classes(self._table, target).loc[names // units_per_trial].to_numpy()
         rated = truth >= 0
         return balanced_accuracy(truth[rated], mean[rated].argmax(axis=1))

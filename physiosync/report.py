@@ -12,8 +12,7 @@ import pandas as pd
 from physiosync import evidence, figures
 from physiosync.audit.verdict import AuditReport
 from physiosync.files import write_text
-from physiosync.labels import N_CLASSES, TARGETS
-from physiosync.predictions import scores_of, trial_predictions
+from physiosync.predictions import probability_columns, scores_of, trial_predictions
 from physiosync.scoring import score_by_subject
 from physiosync.statistics.bootstrap import two_way_interval
 from physiosync.statistics.comparison import at_or_below_chance
@@ -21,7 +20,8 @@ from physiosync.statistics.scores import correctness
 
 #: Methods in the order of every table, with the words for them.
 METHODS = {
-    "majority": "majority of the subject",
+    "majority": "majority of the training trials",
+    "clip_consensus": "what others said of the clip",
     "band_power": "band power + linear",
     "untrained_probe": "frozen untrained encoder + linear",
     "scratch": "same network from scratch",
@@ -47,11 +47,10 @@ def main_table(predictions: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     (subjects) and "chance".
     """
     rows = []
-    for target in (t for t in TARGETS if t in set(predictions["target"])):
-        of_target = predictions[predictions["target"] == target]
+    for target, of_target in predictions.groupby("target", sort=False):
+        chance = 1 / len(probability_columns(of_target))
         for method in _ordered(of_target["method"].unique()):
             runs = [run for _, run in of_target[of_target["method"] == method].groupby("seed")]
-            chance = 1 / N_CLASSES[target]
             beside = {"at_or_below_chance": _at_or_below(runs, chance), "chance": chance}
             scored = _score_runs(runs, seed)
             rows.append({"target": target, "method": method, **scored, **beside})
@@ -85,14 +84,21 @@ def _at_or_below(runs: Sequence[pd.DataFrame], chance: float) -> int:
 
 
 def subject_table(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Balanced accuracy of each subject's test trials: "target", "method", "subject", "score"."""
+    """Balanced accuracy of each subject's test trials.
+
+    Returns
+    -------
+    Columns "target", "method", "subject", "score" and "chance".
+    """
     rows: list[dict[str, object]] = []
-    for (target, method), some in predictions.groupby(["target", "method"]):
+    for (target, method), some in predictions.groupby(["target", "method"], sort=False):
+        chance = 1 / len(probability_columns(some))
         scores = pd.concat(
             [score_by_subject(trial_predictions(run)) for _, run in some.groupby("seed")], axis=1
         ).mean(axis=1)
         rows.extend(
             {"target": target, "method": method, "subject": subject, "score": score}
+            | {"chance": chance}
             for subject, score in scores.items()
         )
     return pd.DataFrame(rows)
@@ -304,7 +310,7 @@ _HOW_TO_READ = (
     "in no mean."
 )
 _ONE_SE = (
-    "Finalists are pretrained again on stimulus folds that did not choose them. The winner is the "
+    "Finalists are pretrained again on folds that did not choose them. The winner is the "
     "cheapest configuration within one standard error of the best mean; the default configuration "
     "counts as the cheapest, so it wins unless another is better."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,10 @@ from physiosync.errors import SamplingError
 
 Ints = NDArray[np.int64]
 
+#: What makes two windows a positive pair: one stimulus moment seen by two groups of people, or one
+#: recording of one person (`recording_sampling.py`).
+Pairing = Literal["stimulus", "recording"]
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -19,15 +24,27 @@ class Batch:
 
     Parameters
     ----------
-    trials : (moments, 2, group_size) trial ids; all of a row are one stimulus, never one subject
-        twice
-    starts : (moments, 2, group_size) first sample of each long window; those of a row are equal
+    trials : (moments, 2, group_size) trial ids. Paired by stimulus, all of a row are one stimulus
+        and never one subject twice; paired by recording, all are one trial
+    starts : (moments, 2, group_size) first sample of each long EEG window. Paired by stimulus,
+        those of a row are equal; paired by recording, its two windows are neighbours
+    pps_starts : (moments, 2, group_size) the same for the PPS, before its lag; other than `starts`
+        only where a control breaks the pairs of one recording
     pieces : (moments,) which piece of the long window is its short window, from 0
     """
 
     trials: Ints
     starts: Ints
+    pps_starts: Ints
     pieces: Ints
+
+
+class Sampler(Protocol):
+    """Draws batches."""
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """One batch; the same generator state gives the same batch."""
+        ...
 
 
 class MomentSampler:
@@ -104,7 +121,7 @@ class MomentSampler:
         starts = np.broadcast_to(starts[:, None, None], trials.shape).copy()
         if self._shuffled:
             trials, starts = self._scattered(trials, rng)
-        return Batch(trials, starts, rng.integers(self.n_pieces, size=self.moments))
+        return Batch(trials, starts, starts, rng.integers(self.n_pieces, size=self.moments))
 
     def _scattered(self, trials: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
         """The same people, each in a trial and at a start of their own."""
@@ -119,29 +136,42 @@ class MomentSampler:
 
     def _groups(self, rng: np.random.Generator) -> tuple[Ints, Ints]:
         """Trials (moments, 2, group_size) and starts (moments,) in random order."""
-        which = np.repeat(np.arange(len(self._rows)), self._counts(rng))
-        starts = np.concatenate([self._starts(k, n, rng) for k, n in self._per_stimulus(which)])
+        counts = fill(self._capacity, self.moments, rng)
+        which = np.repeat(np.arange(len(self._rows)), counts)
+        starts = np.concatenate(
+            [
+                spaced(int(self._room[k]), n, self._distance, rng)
+                for k, n in enumerate(counts.tolist())
+                if n
+            ]
+        )
         trials = np.stack([rng.permutation(self._rows[k])[: 2 * self.group_size] for k in which])
         trials = trials.reshape(self.moments, 2, self.group_size)
         order = rng.permutation(self.moments)
         return trials[order], starts[order]
 
-    def _counts(self, rng: np.random.Generator) -> Ints:
-        """How many moments each stimulus gives: uniform, but never beyond its capacity."""
-        counts = np.zeros(len(self._rows), dtype=np.int64)
-        while (missing := self.moments - int(counts.sum())) > 0:
-            free = np.flatnonzero(counts < self._capacity)
-            counts += np.bincount(rng.choice(free, size=missing), minlength=len(counts))
-            counts = np.minimum(counts, self._capacity)
-        return counts
 
-    @staticmethod
-    def _per_stimulus(which: Ints) -> list[tuple[int, int]]:
-        names, counts = np.unique(which, return_counts=True)
-        return list(zip(names.tolist(), counts.tolist(), strict=True))
+def fill(capacity: Ints, n: int, rng: np.random.Generator) -> Ints:
+    """Deal `n` moments to places, uniformly but never more to one than its capacity.
 
-    def _starts(self, stimulus: int, n: int, rng: np.random.Generator) -> Ints:
-        """`n` starts of one stimulus, uniform over all choices that keep the distance."""
-        slack = int(self._room[stimulus]) - (n - 1) * self._distance
-        free = np.sort(rng.integers(slack + 1, size=n))
-        return free + self._distance * np.arange(n)
+    Parameters
+    ----------
+    capacity : (n_places,), at least `n` in all
+
+    Returns
+    -------
+    (n_places,) how many each gets.
+    """
+    counts = np.zeros(len(capacity), dtype=np.int64)
+    while (missing := n - int(counts.sum())) > 0:
+        free = np.flatnonzero(counts < capacity)
+        counts += np.bincount(rng.choice(free, size=missing), minlength=len(counts))
+        counts = np.minimum(counts, capacity)
+    return counts
+
+
+def spaced(room: int, n: int, distance: int, rng: np.random.Generator) -> Ints:
+    """`n` starts from 0 to `room`, uniform over all choices that keep `distance` samples."""
+    slack = room - (n - 1) * distance
+    free = np.sort(rng.integers(slack + 1, size=n))
+    return free + distance * np.arange(n)

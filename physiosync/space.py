@@ -14,18 +14,22 @@ from optuna.distributions import (
 )
 
 from physiosync.pretraining import PretrainingConfig
+from physiosync.sampling import Pairing
 
 #: The three loss weights always add up to this (AdamW ignores their common scale).
 WEIGHT_SUM = 2.0
 
 _MOMENTS = (16, 32, 64)
 _GROUP_SIZES = (1, 2, 4)
-_LONGEST_SECONDS = 3 * 5 + 5  # longest long window and longest lag
+_LONGEST_WINDOW = 3 * 5
+_LONGEST_LAG = 5
 
 Params = dict[str, Any]
 
 
-def space(*, n_subjects: int, n_stimuli: int, seconds: float) -> dict[str, BaseDistribution]:
+def space(
+    *, n_subjects: int, n_stimuli: int, seconds: float, pairing: Pairing = "stimulus"
+) -> dict[str, BaseDistribution]:
     """The distributions of all searched parameters.
 
     Every point is valid: a long window is a number of short ones, and choices that the data can't
@@ -33,11 +37,14 @@ def space(*, n_subjects: int, n_stimuli: int, seconds: float) -> dict[str, BaseD
 
     Parameters
     ----------
-    n_subjects, n_stimuli : in the training part
+    n_subjects, n_stimuli : in the training part; paired by recording, `n_stimuli` are its trials
     seconds : length of the shortest trial
     """
-    per_stimulus = max(1, 1 + math.floor((seconds - _LONGEST_SECONDS) / 15))
-    groups = [n for n in _GROUP_SIZES if 2 * n <= n_subjects] or [_GROUP_SIZES[0]]
+    # A moment of one recording has a neighbouring window beside its own, and no group of people.
+    windows, most = (2, 1) if pairing == "recording" else (1, n_subjects // 2)
+    moment = windows * _LONGEST_WINDOW
+    per_stimulus = max(1, 1 + math.floor((seconds - moment - _LONGEST_LAG) / moment))
+    groups = [n for n in _GROUP_SIZES if n <= most] or [_GROUP_SIZES[0]]
     moments = [n for n in _MOMENTS if n <= per_stimulus * n_stimuli] or [_MOMENTS[0]]
     return {
         "temperature": FloatDistribution(0.05, 0.7, log=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,17 @@ from physiosync.config import Config
 from physiosync.errors import SplitError
 from physiosync.files import write_text
 
+Ints = NDArray[np.int64]
+
 PartName = Literal["train", "validation", "test"]
+Protocol = Literal["stimulus", "subject", "both"]
+
+#: What a score under each protocol is about.
+PROTOCOLS: dict[Protocol, str] = {
+    "stimulus": "known people, new clips",
+    "subject": "new people, known clips",
+    "both": "new people, new clips",
+}
 
 
 class Part(Config):
@@ -24,15 +35,18 @@ class Part(Config):
 
 
 class Split(Config):
-    """Three parts that share no stimulus (protocol "stimulus": known people, new clips)."""
+    """Three parts that share no stimulus, no subject, or neither, as the protocol says."""
 
-    protocol: Literal["stimulus"] = "stimulus"
+    protocol: Protocol = "stimulus"
     seed: int
     train: Part
     validation: Part
     test: Part
+    calibration: tuple[str, ...] = ()
+    """Stimuli whose trials give each subject's scale, without labels, where people are held out.
+    No validation or test trial is one of them."""
 
-    def trials(self, table: pd.DataFrame, *parts: PartName) -> NDArray[np.int64]:
+    def trials(self, table: pd.DataFrame, *parts: PartName) -> Ints:
         """Trial ids (the index of `table`) of the named parts, ascending.
 
         Parameters
@@ -42,10 +56,34 @@ class Split(Config):
         inside = np.zeros(len(table), dtype=bool)
         for name in parts:
             part: Part = getattr(self, name)
-            inside |= (
-                table["subject"].isin(part.subjects) & table["stimulus"].isin(part.stimuli)
-            ).to_numpy()
-        return np.sort(table.index.to_numpy(dtype=np.int64)[inside])
+            inside |= _inside(table, part.subjects, part.stimuli)
+        return _ids(table, inside)
+
+    def known(self, table: pd.DataFrame) -> Ints:
+        """Ids of all that may be learned from once nothing is chosen any more.
+
+        Everything that people of training and validation did with stimuli of either.
+        """
+        subjects = (*self.train.subjects, *self.validation.subjects)
+        stimuli = (*self.train.stimuli, *self.validation.stimuli)
+        return _ids(table, _inside(table, subjects, stimuli))
+
+    def scale_trials(self, table: pd.DataFrame, *, final: bool) -> Ints:
+        """Ids of the trials that each subject's scale is fitted on; their labels are not used.
+
+        Known people (protocol "stimulus") have training trials. Where people are held out, the
+        scale of everybody, trained on or not, comes from their trials with calibration stimuli.
+
+        Parameters
+        ----------
+        final : for the test part, once nothing is chosen any more; else for the validation part
+        """
+        if self.protocol == "stimulus":
+            return self.known(table) if final else self.trials(table, "train")
+        subjects = (*self.train.subjects, *self.validation.subjects)
+        if final:
+            subjects += self.test.subjects
+        return _ids(table, _inside(table, subjects, self.calibration))
 
     def save(self, path: Path) -> None:
         """Write the split as JSON, in one step."""
@@ -81,44 +119,214 @@ def stimulus_split(
     SplitError
         If a part would be empty.
     """
-    stimuli = sorted(table["stimulus"].unique())
-    n_validation, n_test = (max(1, round(share * len(stimuli))) for share in (validation, test))
-    if len(stimuli) - n_validation - n_test < 2:
-        raise SplitError(
-            f"expected at least {n_validation + n_test + 2} stimuli for a split into training, "
-            f"{n_validation} validation and {n_test} test stimuli, found {len(stimuli)}"
-        )
-    shuffled = list(np.random.default_rng(seed).permutation(stimuli))
-    held = shuffled[:n_test], shuffled[n_test : n_test + n_validation]
-    subjects = tuple(sorted(table["subject"].unique()))
+    subjects, stimuli = _both(table)
+    clips = _divided(stimuli, "stimuli", validation, test, np.random.default_rng(seed))
+    return _split("stimulus", seed, (subjects, subjects, subjects), clips, ())
 
-    def part(names: list[str]) -> Part:
-        return Part(subjects=subjects, stimuli=tuple(sorted(str(name) for name in names)))
 
-    return Split(
-        seed=seed,
-        train=part(shuffled[n_test + n_validation :]),
-        validation=part(held[1]),
-        test=part(held[0]),
+def subject_split(
+    table: pd.DataFrame,
+    *,
+    validation: float = 0.2,
+    test: float = 0.2,
+    seed: int = 0,
+    calibration: Sequence[str] | float = 0.2,
+) -> Split:
+    """Hold whole subjects out.
+
+    Parameters
+    ----------
+    table : one row a trial, with "subject" and "stimulus"
+    validation, test : share of the subjects
+    calibration : the calibration stimuli, or their share of all. Held-out people are not tested on
+        them; people who are trained on are trained on them too
+
+    Raises
+    ------
+    SplitError
+        If a part would be empty, or a calibration stimulus does not exist.
+    """
+    rng = np.random.default_rng(seed)
+    subjects, stimuli = _both(table)
+    people = _divided(subjects, "subjects", validation, test, rng)
+    fixed = _calibration(stimuli, calibration, rng)
+    tested = [name for name in stimuli if name not in fixed]
+    return _split("subject", seed, people, (stimuli, tested, tested), fixed)
+
+
+def both_split(
+    table: pd.DataFrame, *, validation: float = 0.2, test: float = 0.2, seed: int = 0
+) -> Split:
+    """Hold whole stimuli and whole subjects out; test people are calibrated on training stimuli.
+
+    Parameters
+    ----------
+    table : one row a trial, with "subject" and "stimulus"
+    validation, test : share of the stimuli, and of the subjects
+
+    Raises
+    ------
+    SplitError
+        If a part would be empty.
+    """
+    rng = np.random.default_rng(seed)
+    subjects, stimuli = _both(table)
+    clips = _divided(stimuli, "stimuli", validation, test, rng)
+    people = _divided(subjects, "subjects", validation, test, rng)
+    return _split("both", seed, people, clips, tuple(clips[0]))
+
+
+def folds(split: Split, *, seed: int = 0) -> tuple[Split, ...]:
+    """Re-divide training and validation into folds; the test part is untouched.
+
+    Fold 0 is the split itself. The others validate on training stimuli (subjects, or both) in turn,
+    as many at a time as `split.validation` has, so they are fresh ground for configurations that
+    were chosen on the validation part.
+    """
+    rng = np.random.default_rng(seed)
+    train, validation = split.train, split.validation
+    clips = _turns(train.stimuli, validation.stimuli, rng)
+    if split.protocol == "stimulus":
+        return split, *(_fold(split, (train.subjects, train.subjects), what) for what in clips)
+    people = _turns(train.subjects, validation.subjects, rng)
+    if split.protocol == "subject":
+        known = train.stimuli, validation.stimuli
+        return split, *(_fold(split, who, known) for who in people)
+    return split, *(
+        _fold(split, who, what).model_copy(update={"calibration": what[0]})
+        for who, what in zip(people, clips, strict=False)
     )
 
 
-def stimulus_folds(split: Split, *, seed: int = 0) -> tuple[Split, ...]:
-    """Re-divide training and validation into folds; the test part is untouched.
+def subject_folds(
+    table: pd.DataFrame, n_folds: int, *, calibration: Sequence[str], seed: int = 0
+) -> tuple[Split, ...]:
+    """Test every subject once: for cohorts so small that one test part would say nothing.
 
-    Fold 0 is the split itself. The others validate on training stimuli in turn, as many at a time
-    as `split.validation` has, so they are fresh ground for configurations that were chosen on the
-    validation part.
+    Each fold's test part are some subjects, all others are trained on, and the validation part is
+    empty: whoever uses these folds may choose nothing.
+
+    Parameters
+    ----------
+    table : one row a trial, with "subject" and "stimulus"
+    n_folds : as many as there are subjects leaves one out at a time
+    calibration : stimuli that give each subject's scale, without labels; not tested
+
+    Raises
+    ------
+    SplitError
+        If there are fewer subjects than folds, or a calibration stimulus does not exist.
     """
-    size = len(split.validation.stimuli)
-    others = list(np.random.default_rng(seed).permutation(split.train.stimuli))
-    folds = [split]
+    subjects, stimuli = _both(table)
+    if not 2 <= n_folds <= len(subjects):
+        raise SplitError(f"expected 2 to {len(subjects)} subject folds, found {n_folds}")
+    rng = np.random.default_rng(seed)
+    fixed = _calibration(stimuli, calibration, rng)
+    tested = [name for name in stimuli if name not in fixed]
+    return tuple(
+        _split(
+            "subject",
+            seed,
+            ([s for s in subjects if s not in held], [], held),
+            (stimuli, [], tested),
+            fixed,
+        )
+        for held in map(_names, np.array_split(rng.permutation(subjects), n_folds))
+    )
+
+
+#: Names of training, validation and test; of training and validation.
+_Parts = tuple[list[str], list[str], list[str]]
+_Turn = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def _both(table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """All subjects and all stimuli."""
+    return _names(table["subject"].unique()), _names(table["stimulus"].unique())
+
+
+def _split(
+    protocol: Protocol, seed: int, people: _Parts, clips: _Parts, calibration: tuple[str, ...]
+) -> Split:
+    parts = [
+        Part(subjects=tuple(who), stimuli=tuple(what))
+        for who, what in zip(people, clips, strict=True)
+    ]
+    return Split(
+        protocol=protocol,
+        seed=seed,
+        train=parts[0],
+        validation=parts[1],
+        test=parts[2],
+        calibration=calibration,
+    )
+
+
+def _divided(
+    names: list[str], what: str, validation: float, test: float, rng: np.random.Generator
+) -> _Parts:
+    """Names of training, validation and test, each sorted."""
+    n_validation, n_test = (max(1, round(share * len(names))) for share in (validation, test))
+    if len(names) - n_validation - n_test < 2:
+        raise SplitError(
+            f"expected at least {n_validation + n_test + 2} {what} for a split into training, "
+            f"{n_validation} validation and {n_test} test {what}, found {len(names)}"
+        )
+    shuffled = rng.permutation(names)
+    held = n_test + n_validation
+    train, validated, tested = shuffled[held:], shuffled[n_test:held], shuffled[:n_test]
+    return _names(train), _names(validated), _names(tested)
+
+
+def _calibration(
+    stimuli: list[str], given: Sequence[str] | float, rng: np.random.Generator
+) -> tuple[str, ...]:
+    if isinstance(given, float):
+        given = _names(rng.permutation(stimuli)[: max(1, round(given * len(stimuli)))])
+    if unknown := sorted(set(given) - set(stimuli)):
+        raise SplitError(
+            f"expected calibration stimuli among {', '.join(stimuli)}, found {', '.join(unknown)}"
+        )
+    if not given or len(set(given)) == len(stimuli):
+        raise SplitError(
+            "expected some stimuli to calibrate held-out people on and others to test them on, "
+            f"found {len(set(given))} calibration stimuli of {len(stimuli)}"
+        )
+    return tuple(sorted(given))
+
+
+def _turns(
+    train: tuple[str, ...], validation: tuple[str, ...], rng: np.random.Generator
+) -> list[_Turn]:
+    """Training and validation names in which training names validate in turn."""
+    size = len(validation)
+    others = rng.permutation(train)
+    turns = []
     for start in range(0, len(others) - size + 1, size):
-        held = {str(name) for name in others[start : start + size]}
-        rest = [*split.validation.stimuli, *(s for s in split.train.stimuli if s not in held)]
-        update = {
-            "train": Part(subjects=split.train.subjects, stimuli=tuple(sorted(rest))),
-            "validation": Part(subjects=split.train.subjects, stimuli=tuple(sorted(held))),
-        }
-        folds.append(split.model_copy(update=update))
-    return tuple(folds)
+        held = tuple(_names(others[start : start + size]))
+        rest = (*validation, *(name for name in train if name not in held))
+        turns.append((tuple(sorted(rest)), held))
+    return turns
+
+
+def _fold(split: Split, people: _Turn, clips: _Turn) -> Split:
+    train, validation = (
+        Part(subjects=who, stimuli=what) for who, what in zip(people, clips, strict=True)
+    )
+    return split.model_copy(update={"train": train, "validation": validation})
+
+
+def _names(names: Iterable[str] | NDArray[np.str_]) -> list[str]:
+    """As plain strings, sorted."""
+    return sorted(str(name) for name in names)
+
+
+def _inside(
+    table: pd.DataFrame, subjects: Sequence[str], stimuli: Sequence[str]
+) -> NDArray[np.bool_]:
+    inside = table["subject"].isin(subjects) & table["stimulus"].isin(stimuli)
+    return np.asarray(inside, dtype=bool)
+
+
+def _ids(table: pd.DataFrame, inside: NDArray[np.bool_]) -> Ints:
+    return np.sort(table.index.to_numpy(dtype=np.int64)[inside])

@@ -23,6 +23,7 @@ from physiosync.jobs import Task, run_jobs
 from physiosync.ledger import Ledger
 from physiosync.mirror import Copies, Mirror
 from physiosync.options import StudyOptions
+from physiosync.planning import finalist_tasks, new_split, search_space
 from physiosync.preparation import Source, prepare, subject_of
 from physiosync.progress import Uploading, log, log_to
 from physiosync.recordings.base import Recording
@@ -30,8 +31,7 @@ from physiosync.remote import Remote, is_remote, outage_in, url_of
 from physiosync.search import SearchPlan, best_value, finished, search
 from physiosync.shard_store import ShardStore
 from physiosync.shards import find_shards
-from physiosync.space import space
-from physiosync.splits import Split, stimulus_folds, stimulus_split
+from physiosync.splits import Split
 from physiosync.storage import open_study, without_password
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
 from physiosync.tuner import ray_session
@@ -101,7 +101,9 @@ class Study:
     def plan(self) -> None:
         """Say what would run and what it would cost; change nothing."""
         o = self.options
-        print(forecast(o, self._sources(), self.store if self._has_shards() else None))
+        has_shards = self._has_shards()
+        sources = [] if o.recordings is None and has_shards else self._sources()
+        print(forecast(o, sources, self.store if has_shards else None))
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -145,8 +147,16 @@ class Study:
 
     @mirrored
     def prepare(self) -> None:
-        """Recordings -> one Parquet shard a subject; then check that a study is possible."""
-        o, sources = self.options, self._sources()
+        """Recordings -> one Parquet shard a subject; then check that a study is possible.
+
+        Without recordings, shards that are there are taken as they are.
+        """
+        o = self.options
+        if o.recordings is None and self._has_shards():
+            log.info("prepare: no --recordings, so the shards are taken as they are")
+            self.check()
+            return
+        sources = self._sources()
         self.ledger.check(self._identity())  # before any shard is replaced
         log.info(
             "prepare: %d recordings in %s -> %s",
@@ -196,16 +206,11 @@ class Study:
         if len(done) >= o.trials:
             log.info("  all %d are done", len(done))
             return
-        train = self.split.train
         search(
             self.database,
             plan,
             self.workload,
-            space(
-                n_subjects=len(train.subjects),
-                n_stimuli=len(train.stimuli),
-                seconds=float(self.store.trials["n_times"].min()) / self.store.sfreq,
-            ),
+            search_space(o, self.store.trials, self.store.sfreq, self.split),
             results=self.folder,
             resources=o.resources,
             watcher=Uploading(
@@ -221,7 +226,7 @@ class Study:
 
     @mirrored
     def run_finalists(self) -> None:
-        """The best configurations and the default again, over stimulus folds and seeds."""
+        """The best configurations and the default again, over folds and seeds."""
         self._jobs("finalists", self._finalist_tasks())
 
     @mirrored
@@ -247,11 +252,11 @@ class Study:
 
     @mirrored
     def finetune(self) -> None:
-        """Per-subject jobs and baselines on the test part: the only stage that opens it."""
+        """Fine-tuning and baselines on the test part: the only stage that opens it."""
         tasks = self._test_tasks()
-        taking_part = {task.subject for task in tasks if isinstance(task, FinetuneTask)}
-        for subject in sorted({*self.split.test.subjects} - taking_part):
-            log.info("  left out: %s has no whole trial to train on, or none to test", subject)
+        tested = self.workload.tested(max(task.network.long_times for task in tasks))
+        for subject in sorted({*self.split.test.subjects} - {*tested}):
+            log.info("  left out: %s has no whole trial to be scaled on, or none to test", subject)
         if any(not task.output.exists() for task in tasks):
             methods = ", ".join(sorted({task.method for task in tasks}))
             n = self.ledger.opened_test(methods, trials=len(finished(self.database)))
@@ -270,6 +275,7 @@ class Study:
             database=self.database,
             finalists=self._finalist_tasks(),
             default=self.options.pretraining,
+            labels=self.options.labels,
             left_out=self.store.left_out,
             synthetic=self.synthetic,
             storage=self.options.storage_url,
@@ -302,7 +308,9 @@ class Study:
     def _sources(self) -> list[Source]:
         o = self.options
         if o.recordings is None:
-            raise StudyError("expected --recordings DIR, found none")
+            raise StudyError(
+                f"expected --recordings DIR, or shards in {url_of(o.shards_folder)}, found none"
+            )
         found = self._find(o.recordings)
         if strangers := set(o.exclude) - {subject_of(source) for source in found}:
             raise StudyError(
@@ -347,13 +355,7 @@ class Study:
         """The study's one split, made first and saved."""
         path = self.folder / "split.json"
         if not path.exists():
-            o = self.options
-            stimulus_split(
-                self.store.trials,
-                validation=o.validation_share,
-                test=o.test_share,
-                seed=o.seed,
-            ).save(path)
+            new_split(self.options, self.store.trials).save(path)
         return Split.load(path)
 
     @cached_property
@@ -364,7 +366,7 @@ class Study:
             shards=self._shards,
             pps=o.pps,
             split=self.split,
-            threshold=o.threshold,
+            labels=o.labels,
             probe=o.probe,
             cache=o.cache,
             threads=max(1, int(o.cpus_per_trial)),
@@ -380,23 +382,12 @@ class Study:
         return open_study(o.name, o.storage_url, identity, seed=o.seed, trials=o.trials)
 
     def _finalist_tasks(self) -> list[FinalistTask]:
-        o = self.options
-        configs = promotion.finalists(finished(self.database), o.pretraining, o.finalists)
-        # Fold 0 chose them; it can't judge them too.
-        folds = stimulus_folds(self.split, seed=o.seed)[1:][: o.finalist_folds]
-        return [
-            FinalistTask(
-                workload=self.workload,
-                config=config,
-                split=split,
-                fold=fold,
-                seed=o.seed + 1 + n,
-                output=self.folder / "tune" / "encoders" / f"{config.uid()}-fold-{fold}-seed-{n}",
-            )
-            for config in configs
-            for fold, split in enumerate(folds, 1)
-            for n in range(o.finalist_seeds)
-        ]
+        return finalist_tasks(
+            self.options,
+            self.workload,
+            finished(self.database),
+            self.folder / "tune" / "encoders",
+        )
 
     def _test_tasks(self) -> list[FinetuneTask | BaselineTask]:
         return outcome.tasks_on_test_part(

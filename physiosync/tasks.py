@@ -14,7 +14,7 @@ from physiosync.baselines import band_power, frozen_probe, majority
 from physiosync.config import Config
 from physiosync.files import atomic_path
 from physiosync.finetuning import Classifier, FinetuningConfig, finetune, fit_heads
-from physiosync.labels import TARGETS
+from physiosync.labels import Labels
 from physiosync.loading import complete_trials, of_same_people
 from physiosync.mirror import Copies, Mirror
 from physiosync.model import ModelConfig, PhysioSync
@@ -36,7 +36,7 @@ class Workload(Config):
     shards: tuple[Path, ...]
     pps: tuple[str, ...]
     split: Split
-    threshold: float
+    labels: Labels
     probe: ProbeConfig
     cache: Path | None = None
     threads: int = 1
@@ -49,17 +49,30 @@ class Workload(Config):
         """The window store of all shards, opened once a process."""
         return _open(self.shards, ("eeg", *self.pps), self.cache, self.copies)
 
-    def final_trials(self, n_times: int) -> tuple[Ints, Ints]:
-        """Ids of the trials that are trained on once the search is over, and of those to predict.
+    def final_trials(self, n_times: int) -> tuple[Ints, Ints, Ints]:
+        """Ids of the trials that are trained on once the search is over, of those to predict, and
+        of those that each subject's scale is fitted on.
 
-        Only whole ones that hold a window of `n_times` samples, and no test trial of a person who
-        has none to train on.
+        Only whole ones that hold a window of `n_times` samples, of people who can be scaled. Known
+        people are scaled on what they are trained on.
         """
         table, modalities = self.store().trials, ("eeg", *self.pps)
-        known = self.split.trials(table, "train", "validation")
-        train = complete_trials(table, known, modalities, n_times)
-        test = complete_trials(table, self.split.trials(table, "test"), modalities, n_times)
-        return train, of_same_people(table, test, train)
+        train, test, scale = (
+            complete_trials(table, trials, modalities, n_times)
+            for trials in (
+                self.split.known(table),
+                self.split.trials(table, "test"),
+                self.split.scale_trials(table, final=True),
+            )
+        )
+        train, test = (of_same_people(table, trials, scale) for trials in (train, test))
+        return train, test, scale
+
+    def tested(self, n_times: int) -> list[str]:
+        """Subjects with a trial to predict, in the store's order."""
+        store, (_, test, _) = self.store(), self.final_trials(n_times)
+        subjects = set(store.trials["subject"].loc[test])
+        return [subject for subject in store.subjects if subject in subjects]
 
 
 @lru_cache(maxsize=2)
@@ -77,24 +90,27 @@ def _open(
 def open_pretraining(
     workload: Workload, config: PretrainingConfig, *, split: Split, seed: int
 ) -> Pretraining:
-    """A pretraining run that can read training and validation trials, and no others."""
+    """A pretraining run that can read training, validation and scale trials, and no others."""
     torch.set_num_threads(workload.threads)
     store = workload.store()
     train = split.trials(store.trials, "train")
     validation = split.trials(store.trials, "validation")
-    open_part = store.restrict([*train.tolist(), *validation.tolist()])
+    scale = split.scale_trials(store.trials, final=False)
+    open_part = store.restrict(np.concatenate([train, validation, scale]))
     n_times = config.model_config_for(store).long_times
-    train, validation = (
+    train, validation, scale = (
         complete_trials(store.trials, trials, ("eeg", *config.pps), n_times)
-        for trials in (train, validation)
+        for trials in (train, validation, scale)
     )
-    validation = of_same_people(store.trials, validation, train)
-    probe = Probe(workload.probe, open_part.trials, train, validation, workload.threshold)
+    train, validation = (
+        of_same_people(store.trials, trials, scale) for trials in (train, validation)
+    )
+    probe = Probe(workload.probe, open_part.trials, train, validation, workload.labels)
     return Pretraining(config, open_part, split, seed, evaluate=probe)
 
 
 class FinalistTask(Config):
-    """Pretrain one configuration on one stimulus fold with one seed."""
+    """Pretrain one configuration on one fold with one seed."""
 
     workload: Workload
     config: PretrainingConfig
@@ -133,7 +149,7 @@ class FinalistTask(Config):
 
 
 class FinetuneTask(Config):
-    """Fine-tune one encoder for one subject; or train the same network from scratch."""
+    """Fine-tune one encoder; or train the same network from scratch."""
 
     workload: Workload
     config: FinetuningConfig
@@ -141,28 +157,29 @@ class FinetuneTask(Config):
     """A model folder; None for the same network with fresh weights."""
     network: ModelConfig
     method: str
-    subject: str
+    subject: str | None
+    """Trained on and tested; None where people are held out: one classifier is trained on all that
+    are known, and tested on those that are not."""
     seed: int
     output: Path
 
     def run(self) -> None:
-        """Write the predictions of the subject's test trials to `output`."""
+        """Write the predictions of the test trials to `output`."""
         torch.set_num_threads(self.workload.threads)
         store = self.workload.store()
-        table = store.trials
-        mine = table.index[table["subject"] == self.subject]
-        split = self.workload.split
-        everyone = split.trials(table, "train", "validation")
-        train = mine.intersection(everyone).to_numpy()
-        test = mine.intersection(split.trials(table, "test")).to_numpy()
+        everyone, test, scale = self.workload.final_trials(self.network.long_times)
+        train = everyone
+        if self.subject is not None:
+            mine = store.trials.index[store.trials["subject"] == self.subject]
+            train, test = (mine.intersection(trials).to_numpy() for trials in (train, test))
         predictions = finetune(
             self.config,
             self._start(),
-            store.restrict([*everyone.tolist(), *test.tolist()]),
-            everyone=everyone,
+            store.restrict(np.concatenate([everyone, scale, test])),
+            scale=scale,
             train=train,
             test=test,
-            threshold=self.workload.threshold,
+            labels=self.workload.labels,
             seed=self.seed,
             pretrained=self.encoder is not None,
         )
@@ -170,7 +187,7 @@ class FinetuneTask(Config):
 
     def _start(self) -> Classifier:
         """What all subjects' jobs start from; a worker fits it once for all that it runs."""
-        all_subjects = self.model_copy(update={"subject": "", "output": Path()})
+        all_subjects = self.model_copy(update={"subject": None, "output": Path()})
         return _fitted(all_subjects.model_dump_json())
 
 
@@ -178,13 +195,14 @@ class FinetuneTask(Config):
 def _fitted(task: str) -> Classifier:
     job = FinetuneTask.model_validate_json(task)
     store = job.workload.store()
-    everyone = job.workload.split.trials(store.trials, "train", "validation")
+    everyone, _, scale = job.workload.final_trials(job.network.long_times)
     return fit_heads(
         job.config,
         _encoders(job),
-        store.restrict(everyone),
+        store.restrict(np.union1d(everyone, scale)),
         everyone=everyone,
-        threshold=job.workload.threshold,
+        scale=scale,
+        labels=job.workload.labels,
         seed=job.seed,
     )
 
@@ -194,7 +212,7 @@ class BaselineTask(Config):
 
     workload: Workload
     method: str
-    """"majority", "band_power", "untrained_probe" or "pretrained_probe"."""
+    """"majority", "clip_consensus", "band_power", "untrained_probe" or "pretrained_probe"."""
     encoder: Path | None
     network: ModelConfig
     seed: int
@@ -204,22 +222,23 @@ class BaselineTask(Config):
         """Write the predictions of all test trials to `output`."""
         torch.set_num_threads(self.workload.threads)
         store = self.workload.store()
-        threshold = self.workload.threshold
+        labels = self.workload.labels
         # All methods answer for the same trials: those that the networks can read.
-        train, test = self.workload.final_trials(self.network.long_times)
-        if self.method == "majority":
-            rows = majority(store.trials, train=train, test=test, threshold=threshold)
+        train, test, scale = self.workload.final_trials(self.network.long_times)
+        if self.method in ("majority", "clip_consensus"):
+            of = "subject" if self.method == "majority" else "stimulus"
+            rows = majority(store.trials, train=train, test=test, labels=labels, of=of)
         elif self.method == "band_power":
-            rows = band_power(store, train=train, test=test, threshold=threshold)
+            rows = band_power(store, train=train, test=test, labels=labels, scale=scale)
         else:
             rows = frozen_probe(
                 _encoders(self),
                 store,
                 train=train,
                 test=test,
-                threshold=threshold,
+                labels=labels,
                 penalty=self.workload.probe.penalty,
-                targets=TARGETS,
+                scale=scale,
             )
         write_predictions(self.output, rows.assign(method=self.method, seed=self.seed))
 

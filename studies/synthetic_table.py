@@ -29,6 +29,7 @@ import torch
 from physiosync.baselines import band_power, frozen_probe
 from physiosync.files import write_text
 from physiosync.finetuning import FinetuningConfig, finetune, fit_heads
+from physiosync.labels import Labels
 from physiosync.model import PhysioSync
 from physiosync.predictions import scores_of
 from physiosync.preparation import prepare
@@ -49,7 +50,7 @@ SEEDS = (40, 41, 42)
 CLIPS: dict[str, Any] = {"n_stimuli": 80, "seconds": 30.0}
 CONFIG = PretrainingConfig(epochs=6, epoch_seconds=20_000)
 CONDITIONS = ("standard", "synchrony 0", "relevance 0", "shuffled pairs")
-OPTIONS: dict[str, Any] = {"threshold": 5.0, "targets": ("arousal", "valence")}
+LABELS = Labels(targets={"arousal": 2, "valence": 2})
 Reader = Callable[[Path], Recording]
 
 
@@ -116,7 +117,7 @@ def frozen_scores(
     trials: dict[str, Any] = {
         "train": split.trials(store.trials, "train", "validation"),
         "test": split.trials(store.trials, "test"),
-        **OPTIONS,
+        "labels": LABELS,
     }
     return {
         "frozen pretrained": mean_score(
@@ -138,19 +139,19 @@ def finetuned_scores(
     scores = {}
     for name, model in (("fine-tuned pretrained", pretrained), ("from scratch", untrained)):
         start = fit_heads(
-            FinetuningConfig(), copy(model), store, everyone=known, seed=seed, **OPTIONS
+            FinetuningConfig(), copy(model), store, everyone=known, seed=seed, labels=LABELS
         )
         tables = [
             finetune(
                 FinetuningConfig(),
                 start,
                 store,
-                everyone=known,
+                scale=known,
                 train=np.intersect1d(known, mine),
                 test=np.intersect1d(test, mine),
                 seed=seed,
                 pretrained=name != "from scratch",
-                threshold=OPTIONS["threshold"],
+                labels=LABELS,
             )
             for mine in store.trials.groupby("subject").groups.values()
         ]

@@ -14,14 +14,16 @@ from physiosync.study import Study
 SHAPE = (12, 40, 384 + 60 * 128)
 
 
-def write_recordings(folder: Path, n_subjects: int = 4) -> None:
+def write_recordings(
+    folder: Path, n_subjects: int = 4, shape: tuple[int, int, int] = SHAPE
+) -> None:
     """Made-up noise with ratings, in DEAP's format."""
     folder.mkdir(parents=True)
     for i in range(n_subjects):
         rng = np.random.default_rng(i)
-        data = rng.standard_normal(SHAPE)
-        data[:, 36] = 1e5 * (1 + 0.1 * rng.random(SHAPE[::2]))
-        write_deap(folder / f"s{i + 1:02d}.dat", data, rng.uniform(1, 9, (SHAPE[0], 4)))
+        data = rng.standard_normal(shape)
+        data[:, 36] = 1e5 * (1 + 0.1 * rng.random(shape[::2]))
+        write_deap(folder / f"s{i + 1:02d}.dat", data, rng.uniform(1, 9, (shape[0], 4)))
 
 
 def options(folder: Path, **changes: object) -> StudyOptions:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from physiosync import cli
+from physiosync.errors import StudyError
 from tests import small_study
 
 
@@ -35,3 +36,22 @@ def test_a_stage_of_no_study_has_the_defaults(tmp_path: Path) -> None:
     nowhere = ["search", "--name", "none", "--results", str(tmp_path)]
     assert cli._as_begun(nowhere).name == "deap"
     assert cli._as_begun(nowhere).pps == ("gsr", "resp", "ppg")
+
+
+def test_a_study_of_shards_that_are_there_needs_no_recordings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_study.write_recordings(tmp_path / "recordings")
+    made = small_study.study(small_study.options(tmp_path))
+    with made.session():
+        made.prepare()
+    without = small_study.options(tmp_path, recordings=None, name="other")
+    again = small_study.study(without)
+    with again.session():
+        again.prepare()
+    assert again.store.trials["subject"].nunique() == 4
+    again.plan()
+    assert "none; 4 shards as they are" in capsys.readouterr().out
+    nowhere = small_study.study(small_study.options(tmp_path / "elsewhere", recordings=None))
+    with pytest.raises(StudyError, match="expected --recordings DIR, or shards in"):
+        nowhere.plan()

@@ -12,14 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from physiosync.labels import classes
+from physiosync.labels import Labels
 from physiosync.loading import Loader
 from physiosync.model import PhysioSync
 from physiosync.preparation import prepare
 from physiosync.preprocessing import PreprocessingConfig
 from physiosync.pretraining import Pretraining, PretrainingConfig
 from physiosync.probing import (
-    OBJECTIVE_TARGETS,
     Embedding,
     Floats,
     Ints,
@@ -37,6 +36,7 @@ from physiosync.training import seed_everything
 from physiosync.windows import WindowStore
 
 COHORT = CohortConfig(n_subjects=6, n_stimuli=60, seconds=30.0, seed=5)
+LABELS = Labels()
 CONFIG = PretrainingConfig(epochs=1, epoch_seconds=45_000)
 
 
@@ -87,13 +87,13 @@ def _gains(store: WindowStore) -> dict[str, float]:
             embed[name],
             table,
             *windows,
-            threshold=5.0,
-            targets=OBJECTIVE_TARGETS,
+            labels=LABELS,
+            targets=LABELS.objective,
             penalty=ProbeConfig().penalty,
         )
         scores = []
         for target, p in probabilities.items():
-            y = pd.Series(classes(table, target, 5.0), index=table.index)
+            y = LABELS.classes(table, target)
             trials, mean = mean_by(p, windows[1].trials)
             scores.append(balanced_accuracy(y.loc[trials].to_numpy(), mean.argmax(axis=1)))
         return float(np.mean(scores))
@@ -105,7 +105,7 @@ def _gains(store: WindowStore) -> dict[str, float]:
     for seed in range(5):
         rng, table = np.random.default_rng(seed), store.trials
         for mine in table.groupby("subject").groups.values():
-            ratings = list(OBJECTIVE_TARGETS)
+            ratings = list(LABELS.objective)
             table.loc[mine, ratings] = table.loc[rng.permutation(mine), ratings].to_numpy()
         shuffles.append(gain(table))
     return {"true": gain(store.trials), "permuted": float(np.mean(shuffles))}

@@ -18,7 +18,7 @@ from physiosync.baselines import band_power, frozen_probe, majority
 from physiosync.encoders import EncoderConfig
 from physiosync.errors import SplitError
 from physiosync.finetuning import FinetuningConfig, finetune, fit_heads
-from physiosync.labels import N_CLASSES, classes
+from physiosync.labels import Labels
 from physiosync.loading import Loader
 from physiosync.model import ModelConfig, PhysioSync
 from physiosync.outcome import tasks_on_test_part
@@ -59,6 +59,7 @@ MODELS = {
         }
     ),
 }
+LABELS = Labels()
 CONFIG = FinetuningConfig(head_epochs=2, epochs=2, batch_size=12)
 LONG_ENOUGH = FinetuningConfig(head_epochs=15, epochs=15, batch_size=12)
 
@@ -154,23 +155,23 @@ def tuned(
     model = fresh(network) if model is None else model
     everyone = train if everyone is None else everyone
     torch.seed()  # Whatever ran before in this process must not matter.
-    start = fit_heads(config, model, store, everyone=everyone, threshold=5.0, seed=seed)
+    start = fit_heads(config, model, store, everyone=everyone, labels=LABELS, seed=seed)
     torch.seed()
     return finetune(
         config,
         start,
         store,
-        everyone=everyone,
+        scale=everyone,
         train=train,
         test=TEST,
-        threshold=5.0,
+        labels=LABELS,
         seed=seed,
         pretrained=pretrained,
     )
 
 
 def truth_of(store: WindowStore, target: str) -> pd.Series:
-    return pd.Series(classes(store.trials, target, 5.0), index=store.trials.index)
+    return LABELS.classes(store.trials, target)
 
 
 # ---- fine-tuning
@@ -223,7 +224,7 @@ def window_probe(store: WindowStore, train: NDArray[np.int64]) -> dict[str, NDAr
     ]
     x, test_x = (embedding(model, loader)(part.trials, part.starts) for part in windows)
     out = {}
-    for target, n_classes in N_CLASSES.items():
+    for target, n_classes in LABELS.targets.items():
         y = truth_of(store, target).loc[windows[0].trials].to_numpy()
         p = fit_predict(x[y >= 0], y[y >= 0], test_x, n_classes=n_classes, penalty=0.1)
         out[target] = p[truth_of(store, target).loc[windows[1].trials].to_numpy() >= 0]
@@ -329,12 +330,12 @@ def test_pretrained_encoders_get_a_rate_of_their_own(one: WindowStore) -> None:
 
 
 def test_every_subject_starts_from_the_same(one: WindowStore) -> None:
-    start = fit_heads(CONFIG, fresh(), one, everyone=TRAIN, threshold=5.0, seed=0)
+    start = fit_heads(CONFIG, fresh(), one, everyone=TRAIN, labels=LABELS, seed=0)
     before = {name: value.clone() for name, value in start.state_dict().items()}
     for _ in range(2):
         finetune(
-            CONFIG, start, one, everyone=TRAIN, train=TRAIN, test=TEST,
-            threshold=5.0, seed=0, pretrained=False,
+            CONFIG, start, one, scale=TRAIN, train=TRAIN, test=TEST,
+            labels=LABELS, seed=0, pretrained=False,
         )  # fmt: skip
         for name, value in start.state_dict().items():
             assert torch.equal(value, before[name]), name
@@ -362,7 +363,7 @@ def test_majority_by_hand() -> None:
     table = pd.DataFrame(rows, columns=["subject", "arousal", "valence"])
     table["stimulus"] = [f"v{k}" for k in range(len(table))]
     table.index = pd.Index(np.arange(len(table)) + 10)
-    found = majority(table, train=np.arange(10, 16), test=np.arange(16, 19), threshold=5.0)
+    found = majority(table, train=np.arange(10, 16), test=np.arange(16, 19), labels=LABELS)
 
     def p(target: str) -> dict[str, list[float]]:
         some = found[found["target"] == target].set_index("subject")
@@ -407,7 +408,7 @@ TEST_3 = np.sort(np.concatenate([by_person(k) for k in TEST]))
 
 
 def powered(store: WindowStore) -> pd.DataFrame:
-    return band_power(store, train=TRAIN_3, test=TEST_3, threshold=5.0, targets=("arousal",))
+    return band_power(store, train=TRAIN_3, test=TEST_3, labels=Labels(targets={"arousal": 2}))
 
 
 def test_band_power_tells_rhythms_apart_whatever_the_gain(tmp_path: Path) -> None:
@@ -449,9 +450,8 @@ def test_frozen_probe_by_hand(three: WindowStore) -> None:
         three,
         train=TRAIN_3,
         test=TEST_3,
-        threshold=5.0,
+        labels=Labels(targets={"valence": 2}),
         penalty=0.1,
-        targets=("valence",),
     )
     starts = [0, 149, 299, 448]
 
@@ -485,7 +485,7 @@ def test_frozen_probe_takes_its_scale_from_training_trials_alone(
     one: WindowStore, tmp_path: Path
 ) -> None:
     def probed(store: WindowStore) -> pd.DataFrame:
-        return frozen_probe(fresh(), store, train=TRAIN, test=TEST, threshold=5.0, penalty=0.1)
+        return frozen_probe(fresh(), store, train=TRAIN, test=TEST, labels=LABELS, penalty=0.1)
 
     before, after = probed(one), probed(written(tmp_path, change=_shout))
     same = before["trial"] == 6
@@ -502,7 +502,7 @@ def test_frozen_probe_leaves_the_encoders_alone_and_skips_incomplete_trials(
     store = written(tmp_path, change=drop)
     model = fresh()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    options = {"test": TEST, "threshold": 5.0, "penalty": 0.1}
+    options = {"test": TEST, "labels": LABELS, "penalty": 0.1}
     rows = frozen_probe(model, store, train=TRAIN, **options)
     assert set(rows["trial"]) == {7}
     pd.testing.assert_frame_equal(
@@ -514,15 +514,15 @@ def test_frozen_probe_leaves_the_encoders_alone_and_skips_incomplete_trials(
 
 def test_a_subject_without_a_whole_trial_is_refused_by_name(one: WindowStore) -> None:
     none = np.array([], dtype=np.int64)
-    start = fit_heads(CONFIG, fresh(), one, everyone=TRAIN, threshold=5.0, seed=0)
+    start = fit_heads(CONFIG, fresh(), one, everyone=TRAIN, labels=LABELS, seed=0)
     for train, test, message in (
         (none, TEST, "expected a training trial of at least 3 s with eeg, gsr, found none"),
         (TRAIN, none, "expected a test trial of at least 3 s with eeg, gsr, found none"),
     ):
         with pytest.raises(SplitError, match=message):
             finetune(
-                CONFIG, start, one, everyone=TRAIN, train=train, test=test,
-                threshold=5.0, seed=0, pretrained=True,
+                CONFIG, start, one, scale=TRAIN, train=train, test=test,
+                labels=LABELS, seed=0, pretrained=True,
             )  # fmt: skip
 
 
@@ -550,7 +550,7 @@ def test_people_without_a_whole_trial_get_no_job_and_baselines_answer_for_the_sa
         shards=tuple(sorted((tmp_path / "shards").glob("*.parquet"))),
         pps=("gsr",),
         split=Split(seed=0, train=part(0, 1, 2, 3), validation=part(4, 5), test=part(6, 7)),
-        threshold=5.0,
+        labels=LABELS,
         probe=ProbeConfig(),
         cache=tmp_path / "cache",
     )

@@ -4,8 +4,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from physiosync.labels import classes
+from physiosync.labels import Labels
 from physiosync.predictions import prediction_rows, scores_of, trial_predictions
+from physiosync.report import main_table
 from physiosync.scoring import (
     balanced_accuracy,
     chance_corrected,
@@ -30,13 +31,42 @@ from physiosync.statistics.scores import correctness
 )
 def test_classes(arousal: float, valence: float, expected: tuple[int, int, int]) -> None:
     table = pd.DataFrame({"arousal": [arousal], "valence": [valence]})
-    found = tuple(int(classes(table, t, 5.0)[0]) for t in ("arousal", "valence", "quadrant"))
+    found = tuple(int(Labels().classes(table, t)[0]) for t in ("arousal", "valence", "quadrant"))
     assert found == expected
 
 
 def test_unknown_target_is_refused() -> None:
     with pytest.raises(ValueError, match="'joy'"):
-        classes(pd.DataFrame({"joy": [1.0]}), "joy", 5.0)
+        Labels().classes(pd.DataFrame({"joy": [1.0]}), "joy")
+    with pytest.raises(ValueError, match="rating 'arousal'"):
+        Labels().classes(pd.DataFrame({"joy": [1.0]}), "arousal")
+
+
+def test_a_column_may_hold_the_class_itself() -> None:
+    labels = Labels(targets={"task": 3}, threshold=None)
+    table = pd.DataFrame({"task": [0.0, 2.0, np.nan, 1.0]}, index=[5, 6, 7, 8])
+    assert labels.classes(table, "task").to_dict() == {5: 0, 6: 2, 7: -1, 8: 1}
+    assert labels.objective == ("task",)
+    assert Labels().objective == ("arousal", "valence")
+    for wrong in (3.0, 0.5, -1.0):
+        with pytest.raises(ValueError, match=f"from 0 to 2, but got {wrong:g}"):
+            labels.classes(pd.DataFrame({"task": [wrong]}), "task")
+
+
+def test_tables_of_any_number_of_classes_are_scored_alike() -> None:
+    table = pd.DataFrame({"subject": "s1", "stimulus": list("abc"), "task": [0.0, 1.0, 2.0]})
+    rows = prediction_rows(
+        table,
+        np.arange(3),
+        np.zeros(3),
+        "task",
+        np.eye(3),
+        labels=Labels(targets={"task": 3}, threshold=None),
+        sfreq=128.0,
+    )
+    found = main_table(rows.assign(method="majority", seed=0)).iloc[0]
+    assert found["balanced_accuracy"] == 1.0
+    assert found["chance"] == pytest.approx(1 / 3)
 
 
 def test_balanced_accuracy_is_scikit_learns() -> None:
@@ -113,7 +143,7 @@ def test_trial_scores_come_from_mean_probabilities() -> None:
         np.arange(6) * 128,
         "valence",
         np.stack([1 - p_high, p_high], axis=1),
-        threshold=5.0,
+        labels=Labels(),
         sfreq=128.0,
     )
     assert trial_predictions(rows)["predicted"].tolist() == [1, 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from physiosync.encoders import EncoderConfig
 from physiosync.errors import CheckpointError, SamplingError
+from physiosync.labels import Labels
 from physiosync.loading import Loader
 from physiosync.losses import retrieval_accuracy
 from physiosync.model import PhysioSync
@@ -22,7 +23,7 @@ from physiosync.preprocessing import PreprocessingConfig
 from physiosync.pretraining import EpochReport, Pretraining, PretrainingConfig, moment_sampler
 from physiosync.probing import Probe, ProbeConfig
 from physiosync.shards import write_shard
-from physiosync.splits import Split, stimulus_split
+from physiosync.splits import Split, both_split, stimulus_split, subject_split
 from physiosync.tasks import FinalistTask, Workload, open_pretraining
 from physiosync.training import DivergedError, Optimisation
 from physiosync.windows import ClosedTrialError, WindowStore
@@ -246,8 +247,11 @@ def test_without_an_evaluation_the_last_epoch_is_kept(store: WindowStore, split:
 # ---- no test data
 
 
-def _write(folder: Path, poisoned: Sequence[str]) -> tuple[Path, ...]:
-    """Six people; every sample of the poisoned stimuli is NaN."""
+Poisoned = Callable[[str, str], bool]
+
+
+def _write(folder: Path, poisoned: Poisoned) -> tuple[Path, ...]:
+    """Six people; every sample of the poisoned (subject, stimulus) pairs is NaN."""
     paths = []
     for i in range(6):
         recording = made_up_recording(f"s{i + 1:02d}", seconds=20)
@@ -255,7 +259,7 @@ def _write(folder: Path, poisoned: Sequence[str]) -> tuple[Path, ...]:
             dataclasses.replace(
                 trial, signals={m: np.full_like(x, np.nan) for m, x in trial.signals.items()}
             )
-            if trial.stimulus in poisoned
+            if poisoned(recording.subject, trial.stimulus)
             else trial
             for trial in recording.trials
         )
@@ -264,20 +268,40 @@ def _write(folder: Path, poisoned: Sequence[str]) -> tuple[Path, ...]:
     return tuple(paths)
 
 
+ROWS = pd.DataFrame(
+    [(f"s{i + 1:02d}", f"video-{k + 1:02d}") for i in range(6) for k in range(10)],
+    columns=["subject", "stimulus"],
+)
+SPLITS = {
+    "stimulus": stimulus_split(ROWS, seed=3),
+    "subject": subject_split(ROWS, seed=3),
+    "both": both_split(ROWS, seed=3),
+}
+
+
 @pytest.fixture(scope="module")
 def shuffled_split() -> Split:
-    rows = [(f"s{i + 1:02d}", f"video-{k + 1:02d}") for i in range(6) for k in range(10)]
-    return stimulus_split(pd.DataFrame(rows, columns=["subject", "stimulus"]), seed=3)
+    return SPLITS["stimulus"]
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    return _write(tmp_path_factory.mktemp("clean"), ())
+    return _write(tmp_path_factory.mktemp("clean"), lambda subject, stimulus: False)
+
+
+def _closed(split: Split) -> Poisoned:
+    """Whatever is about people or stimuli of the test part, as the protocol holds out."""
+
+    def poisoned(subject: str, stimulus: str) -> bool:
+        of_test = subject in split.test.subjects, stimulus in split.test.stimuli
+        return {"stimulus": of_test[1], "subject": of_test[0], "both": any(of_test)}[split.protocol]
+
+    return poisoned
 
 
 @pytest.fixture(scope="module")
 def poisoned(tmp_path_factory: pytest.TempPathFactory, shuffled_split: Split) -> tuple[Path, ...]:
-    return _write(tmp_path_factory.mktemp("poisoned"), shuffled_split.test.stimuli)
+    return _write(tmp_path_factory.mktemp("poisoned"), _closed(shuffled_split))
 
 
 def _workload(shards: tuple[Path, ...], split: Split, cache: Path) -> Workload:
@@ -285,25 +309,36 @@ def _workload(shards: tuple[Path, ...], split: Split, cache: Path) -> Workload:
         shards=shards,
         pps=("gsr",),
         split=split,
-        threshold=5.0,
+        labels=Labels(),
         probe=ProbeConfig(seconds=6),
         cache=cache,
     )
 
 
+@pytest.mark.parametrize(
+    ("protocol", "config"),
+    [
+        ("stimulus", CONFIG),
+        ("subject", CONFIG),
+        ("both", CONFIG),
+        ("subject", changed(pairing="recording", group_size=1, gap_seconds=5, epochs=1)),
+    ],
+)
 def test_nothing_of_the_test_part_reaches_an_encoder_or_its_score(
     clean: tuple[Path, ...],
-    poisoned: tuple[Path, ...],
-    shuffled_split: Split,
+    protocol: str,
+    config: PretrainingConfig,
     cache: Path,
     tmp_path: Path,
 ) -> None:
+    split = SPLITS[protocol]
+    sick = _write(tmp_path / "shards", _closed(split))
     metrics, models = [], []
-    for name, shards in (("clean", clean), ("poisoned", poisoned)):
+    for name, shards in (("clean", clean), ("poisoned", sick)):
         task = FinalistTask(
-            workload=_workload(shards, shuffled_split, cache),
-            config=CONFIG,
-            split=shuffled_split,
+            workload=_workload(shards, split, cache),
+            config=config,
+            split=split,
             fold=1,
             seed=2,
             output=tmp_path / name,
@@ -316,6 +351,8 @@ def test_nothing_of_the_test_part_reaches_an_encoder_or_its_score(
     assert np.isfinite(numbers).all()
     assert metrics[0] == metrics[1]
     assert_same(weights(models[0]), weights(models[1]))
+    assert models[0].config.pairing == config.pairing
+    assert f"pretraining: {config.pairing}" in (task.output / "README.md").read_text()
 
 
 def test_a_finalists_scores_are_those_of_its_weights(
@@ -364,7 +401,8 @@ def test_the_test_part_is_closed_to_pretraining(
 def test_validation_gives_neither_batches_nor_scale(
     clean: tuple[Path, ...], shuffled_split: Split, cache: Path, tmp_path: Path
 ) -> None:
-    sick = _write(tmp_path, [*shuffled_split.validation.stimuli, *shuffled_split.test.stimuli])
+    open_stimuli = shuffled_split.train.stimuli
+    sick = _write(tmp_path, lambda subject, stimulus: stimulus not in open_stimuli)
     trained = [
         weights(
             Pretraining(
@@ -387,7 +425,7 @@ def test_nothing_is_ever_written_to_the_store(store: WindowStore, split: Split) 
         table,
         split.trials(table, "train"),
         split.trials(table, "validation"),
-        5.0,
+        Labels(),
     )
     run = Pretraining(changed(epochs=1), store, split, seed=0, evaluate=probe)
     run.run()

@@ -290,10 +290,10 @@ def test_the_table_holds_the_numbers(tmp_path: Path) -> None:
     parsed, _ = page(tmp_path, rows=rows)
     cells = parsed.text["td"]
     table = main_table(rows).set_index("method")
-    start = cells.index("majority of the subject") - 1
+    start = cells.index("majority of the training trials") - 1
     assert cells[start : start + 10] == [
         "arousal",
-        "majority of the subject",
+        "majority of the training trials",
         "0.375",
         f"{table['low']['majority']:.3f} to {table['high']['majority']:.3f}",
         "0.50",

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from physiosync.encoders import EncoderConfig
 from physiosync.errors import StudyError
 from physiosync.interruption import Interruption
+from physiosync.labels import Labels
 from physiosync.model import PhysioSync
 from physiosync.pretraining import PretrainingConfig
 from physiosync.probing import ProbeConfig
@@ -149,7 +150,7 @@ def workload(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Workload:
         shards=tuple(shards),
         pps=("gsr",),
         split=stimulus_split(store.trials, seed=1),
-        threshold=5.0,
+        labels=Labels(),
         probe=ProbeConfig(seconds=10),
         cache=cache,
     )

@@ -178,8 +178,9 @@ def _checked(path: Path, given: pd.DataFrame, trials: pd.DataFrame, protocol: st
 
 def _check_cover(path: Path, spans: pd.DataFrame, trials: pd.DataFrame, protocol: str) -> None:
     left_out = ~trials.index.isin(spans["trial"])
-    if protocol == "both":
-        # Known people with held-out clips, and the reverse, are in no part by design.
+    if protocol in ("both", "subject"):
+        # By design in no part: known people with held-out clips, and held-out people with the clips
+        # that they are calibrated on.
         left_out &= ~(
             trials["subject"].isin(spans["subject"]) & trials["stimulus"].isin(spans["stimulus"])
         ).to_numpy()

@@ -9,8 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from physiosync.labels import N_CLASSES
-from physiosync.predictions import trial_predictions
+from physiosync.predictions import probability_columns, trial_predictions
 from physiosync.statistics.bootstrap import two_way_interval
 from physiosync.statistics.crossed import crossed_test
 from physiosync.statistics.scores import correctness, difference, weighted
@@ -49,7 +48,7 @@ def compare(
         for method, reference in pairs:
             if method not in tables or (reference != CHANCE and reference not in tables):
                 continue
-            chance = 1 / N_CLASSES[str(target)] if reference == CHANCE else 0.0
+            chance = 1 / len(probability_columns(of_target)) if reference == CHANCE else 0.0
             scores = correctness(tables[method])
             if reference != CHANCE:
                 scores = difference(scores, correctness(tables[reference]))
