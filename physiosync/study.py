@@ -21,18 +21,17 @@ from physiosync.forecast import forecast
 from physiosync.interruption import Interruption
 from physiosync.jobs import Task, run_jobs
 from physiosync.ledger import Ledger
-from physiosync.mirror import Copies, Mirror
+from physiosync.mirror import Mirror
 from physiosync.options import StudyOptions
 from physiosync.planning import finalist_tasks, new_split, search_space
-from physiosync.preparation import Source, prepare, subject_of
+from physiosync.preparation import Source, prepare
 from physiosync.progress import Uploading, log, log_to
 from physiosync.recordings.base import Recording
-from physiosync.remote import Remote, is_remote, outage_in, url_of
+from physiosync.remote import Remote, outage_in, url_of
 from physiosync.search import SearchPlan, best_value, finished, search
-from physiosync.shard_store import ShardStore
-from physiosync.shards import find_shards
 from physiosync.splits import Split
 from physiosync.storage import open_study, without_password
+from physiosync.study_data import StudyData
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
 from physiosync.tuner import ray_session
 from physiosync.windows import WindowStore
@@ -70,7 +69,8 @@ class Study:
         read: Callable[..., Recording],
         synthetic: bool = False,
     ) -> None:
-        self.options, self._find, self._read = options, find, read
+        self.options, self._read = options, read
+        self.data = StudyData(options, find)
         self.folder = options.folder
         self.ledger = Ledger(self.folder)
         self.mirror = Mirror(folder=self.folder, url=options.results_url)
@@ -101,8 +101,8 @@ class Study:
     def plan(self) -> None:
         """Say what would run and what it would cost; change nothing."""
         o = self.options
-        has_shards = self._has_shards()
-        sources = [] if o.recordings is None and has_shards else self._sources()
+        has_shards = self.data.has_shards()
+        sources = [] if o.recordings is None and has_shards else self.data.sources()
         print(forecast(o, sources, self.store if has_shards else None))
 
     @contextmanager
@@ -110,7 +110,7 @@ class Study:
         """Be the only driver, with a log, ready to be interrupted."""
         o = self.options
         storage = o.storage_url
-        for url in filter(None, (o.results_url, self._shards_url)):
+        for url in filter(None, (o.results_url, self.data.shards_url)):
             Remote(url, patient=False).check()
         log_to(self.folder / "study.log")
         with self.interruption.installed(), only_driver(self.folder, o.name, storage):
@@ -152,11 +152,11 @@ class Study:
         Without recordings, shards that are there are taken as they are.
         """
         o = self.options
-        if o.recordings is None and self._has_shards():
+        if o.recordings is None and self.data.has_shards():
             log.info("prepare: no --recordings, so the shards are taken as they are")
             self.check()
             return
-        sources = self._sources()
+        sources = self.data.sources()
         self.ledger.check(self._identity())  # before any shard is replaced
         log.info(
             "prepare: %d recordings in %s -> %s",
@@ -305,50 +305,10 @@ class Study:
             },
         }
 
-    def _sources(self) -> list[Source]:
-        o = self.options
-        if o.recordings is None:
-            raise StudyError(
-                f"expected --recordings DIR, or shards in {url_of(o.shards_folder)}, found none"
-            )
-        found = self._find(o.recordings)
-        if strangers := set(o.exclude) - {subject_of(source) for source in found}:
-            raise StudyError(
-                f"--exclude: expected subjects of this study, found {', '.join(sorted(strangers))}"
-            )
-        return [source for source in found if subject_of(source) not in o.exclude]
-
-    @cached_property
+    @property
     def store(self) -> WindowStore:
         """The windows of all subjects who take part."""
-        o = self.options
-        return WindowStore.open(self._shards, ("eeg", *o.pps), o.cache)
-
-    @cached_property
-    def _shards(self) -> tuple[Path, ...]:
-        o = self.options
-        if self._copies is not None:
-            self._copies.fetch()
-        found = find_shards(o.shards_folder) if self._copies is None else self._copies.paths
-        return tuple(path.resolve() for path in found if path.stem.lower() not in o.exclude)
-
-    @cached_property
-    def _copies(self) -> Copies | None:
-        """This machine's copies of the shards, if they lie in an object store."""
-        o = self.options
-        if self._shards_url is None:
-            return None
-        copies = ShardStore(o.shards_folder).copies()
-        return copies.without(p.name for p in copies.paths if p.stem.lower() in o.exclude)
-
-    @property
-    def _shards_url(self) -> str | None:
-        place = self.options.shards_folder
-        return url_of(place) if is_remote(place) else None
-
-    def _has_shards(self) -> bool:
-        place = self.options.shards_folder
-        return bool(ShardStore(place).listed()) if is_remote(place) else place.is_dir()
+        return self.data.store
 
     @cached_property
     def split(self) -> Split:
@@ -363,14 +323,14 @@ class Study:
         """What every worker is told."""
         o = self.options
         return Workload(
-            shards=self._shards,
+            shards=self.data.shards,
             pps=o.pps,
             split=self.split,
             labels=o.labels,
             probe=o.probe,
             cache=o.cache,
             threads=max(1, int(o.cpus_per_trial)),
-            copies=self._copies,
+            copies=self.data.copies,
             mirror=self.mirror if self.mirror.url else None,
         )
 

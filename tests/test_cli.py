@@ -52,6 +52,11 @@ def test_a_study_of_shards_that_are_there_needs_no_recordings(
     assert again.store.trials["subject"].nunique() == 4
     again.plan()
     assert "none; 4 shards as they are" in capsys.readouterr().out
+    strangers = small_study.study(
+        small_study.options(tmp_path, recordings=None, name="third", exclude=("s09",))
+    )
+    with pytest.raises(StudyError, match="--exclude: expected subjects of this study, found s09"):
+        strangers.plan()
     nowhere = small_study.study(small_study.options(tmp_path / "elsewhere", recordings=None))
     with pytest.raises(StudyError, match="expected --recordings DIR, or shards in"):
         nowhere.plan()
