@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
 from physiosync.errors import StudyError
@@ -38,11 +37,7 @@ def check_feasible(
     StudyError
         If no trial has the label, or the training part has no room for the finalists' folds.
     """
-    if options.label is not None and options.label not in table:
-        raise StudyError(
-            f"--label: expected a rating of the recordings, found {options.label!r}; they have "
-            + ", ".join(name for name in table.columns if table[name].dtype == float)
-        )
+    _check_labels(options, table)
     moment_sampler(options.pretraining, table.loc[split.trials(table, "train")], sfreq)
     every_fold = folds(split, seed=options.seed)
     if len(every_fold) <= options.finalist_folds:
@@ -54,7 +49,7 @@ def check_feasible(
             f"folds of {sizes[split.protocol]}, found room for "
             f"{len(every_fold) - 1}; a smaller --validation-share or --finalist-folds makes room"
         )
-    for fold in every_fold:
+    for fold in every_fold[: options.finalist_folds + 1]:
         Probe(
             options.probe,
             table,
@@ -63,9 +58,46 @@ def check_feasible(
             options.labels,
         )
     return [
-        f"{subject} shows one class of {target} in training"
-        for subject, target in one_sided(table, split, options.labels)
+        *_odd_thresholds(options, table),
+        *(
+            f"{subject} shows one class of {target} in training"
+            for subject, target in one_sided(table, split, options.labels)
+        ),
     ]
+
+
+def _check_labels(options: StudyOptions, table: pd.DataFrame) -> None:
+    """Refuse a study whose recordings don't hold what it is to predict."""
+    beside = ("subject", "stimulus", "order", "n_times")
+    ratings = [name for name in table if name not in beside and not name.startswith("has_")]
+    held = ", ".join(ratings) or "none"
+    if options.label is not None and options.label not in ratings:
+        raise StudyError(
+            f"--label: expected a rating of the recordings, found {options.label!r}; they have "
+            + held
+        )
+    for target in options.labels.targets:
+        try:
+            options.labels.classes(table[ratings], target)
+        except ValueError as error:
+            raise StudyError(
+                f"expected recordings with {target!r}, found: {error}. They hold {held};"
+                " --label NAME predicts one that holds a class (0, 1, ...)"
+            ) from error
+
+
+def _odd_thresholds(options: StudyOptions, table: pd.DataFrame) -> Iterator[str]:
+    """Sentences on thresholds that fit another rating scale."""
+    threshold = options.labels.threshold
+    for name in ("arousal", "valence"):
+        if threshold is None or name not in table:
+            continue
+        low, high = table[name].min(), table[name].max()
+        if not low < threshold < high:
+            yield (
+                f"{name} is rated from {low:g} to {high:g}, and only {threshold:g} and more counts "
+                "as high (--threshold)"
+            )
 
 
 def one_sided(table: pd.DataFrame, split: Split, labels: Labels) -> Iterator[tuple[str, str]]:
@@ -73,5 +105,6 @@ def one_sided(table: pd.DataFrame, split: Split, labels: Labels) -> Iterator[tup
     rows = table.loc[split.known(table)]
     for target in labels.targets:
         for subject, mine in rows.groupby("subject"):
-            if len(np.unique(labels.classes(mine, target))) < 2:
+            shown = labels.classes(mine, target)
+            if shown[shown >= 0].nunique() < 2:
                 yield str(subject), target

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import Field, PlainSerializer, field_validator
+from pydantic import Field, PlainSerializer, field_validator, model_validator
 
 from physiosync.augmentation import AugmentationConfig
 from physiosync.config import Config
@@ -117,6 +117,14 @@ class StudyOptions(Config):
     @classmethod
     def _lower_case(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name.lower() for name in names)
+
+    @model_validator(mode="after")
+    def _calibration_is_used(self) -> StudyOptions:
+        if self.calibration and self.protocol != "subject":
+            raise ValueError(
+                f"--calibration belongs to --protocol subject, but got protocol {self.protocol!r}"
+            )
+        return self
 
     @property
     def folder(self) -> Path:

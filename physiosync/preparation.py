@@ -212,6 +212,7 @@ def _prepare_one(
         if is_current(path, config.uid(), recording.fingerprint):
             _allow(read_info(path).left_out, file, strict)
             return path, True
+        _refuse_another_source(path, recording)
         done = preprocess(recording, config)
         _allow(done.left_out, file, strict)
         return write_shard(done, folder, config), False
@@ -224,6 +225,21 @@ def _allow(left_out: Sequence[str], file: Path, strict: bool) -> None:
     if strict and left_out:
         raise RecordingError(
             file, "left out", expected="nothing (--strict)", found="; ".join(left_out)
+        )
+
+
+def _refuse_another_source(path: Path, recording: Recording) -> None:
+    """Data sets share names of subjects, and a shard may be all that is left of a recording."""
+    try:
+        other = read_info(path).source if path.is_file() else recording.source.name
+    except ShardError:
+        return  # Damaged, or of an older version: nothing to be lost.
+    if other != recording.source.name:
+        raise RecordingError(
+            recording.source,
+            f"shard {path}",
+            expected="none, or one that was made from this recording",
+            found=f"one made from {other}; write to another folder, or remove it",
         )
 
 

@@ -184,6 +184,7 @@ class Study:
             self._identity() | {"data": self.store.identity},
             self.options.without_secrets(),
         )
+        self.data.check_preset()
         split = self.split
         table = self.store.trials
         for sentence in self.store.left_out:

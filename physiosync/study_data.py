@@ -12,7 +12,7 @@ from physiosync.options import StudyOptions
 from physiosync.preparation import Source, subject_of
 from physiosync.remote import is_remote, url_of
 from physiosync.shard_store import ShardStore
-from physiosync.shards import find_shards
+from physiosync.shards import find_shards, read_info
 from physiosync.windows import WindowStore
 
 
@@ -69,6 +69,25 @@ class StudyData:
         """The windows of all subjects who take part."""
         o = self._options
         return WindowStore.open(self.shards, ("eeg", *o.pps), o.cache)
+
+    def check_preset(self) -> None:
+        """Refuse shards that were prepared for another preset; they need no recordings to be used.
+
+        Raises
+        ------
+        StudyError
+            If what is subtracted as baseline, or the scale of skin conductance, is another.
+        """
+        wanted = self._options.preprocessing.model_dump(include={"baseline", "skin_conductance"})
+        for path in self.shards:
+            config = read_info(path).config
+            for name, expected in wanted.items():
+                if config.get(name) != expected:
+                    raise StudyError(
+                        f"{path}: expected {name} {expected!r}, as preset "
+                        f"{self._options.preset!r} has it, found {config.get(name)!r}; prepare the "
+                        "shards with --preset, or choose the preset that they were made for"
+                    )
 
     @cached_property
     def shards(self) -> tuple[Path, ...]:

@@ -226,3 +226,19 @@ def test_strict_takes_what_is_left_out_for_an_error(
     with pytest.raises(RecordingError, match=found):
         prepare(sources, _left_out, folder, CONFIG, workers=workers, strict=True)
     assert sorted(p.stem for p in folder.iterdir()) == ["s1", "s10", "s2"]
+
+
+def test_a_shard_of_another_recording_is_not_replaced(tmp_path: Path, sources: list[Path]) -> None:
+    """DEAP and DREAMER both have an s01."""
+    shards = tmp_path / "shards"
+    (kept,) = prepare(sources[:1], read_source, shards, CONFIG, workers=1)
+    before = kept.read_bytes()
+    other = sources[0].with_name("DREAMER.mat")
+    other.write_bytes(b"another")
+
+    def read_other(path: Path) -> Recording:
+        return replace(read_source(sources[0]), source=path, fingerprint="another")
+
+    with pytest.raises(RecordingError, match=f"one made from {sources[0].name}"):
+        prepare([other], read_other, shards, CONFIG, workers=1)
+    assert kept.read_bytes() == before

@@ -54,6 +54,10 @@ Array = NDArray[np.float64]
 _CELSIUS = re.compile(r"(°|deg)? ?C(elsius)?", re.IGNORECASE)
 
 
+#: Correlation beyond which two eye channels are taken for one.
+_ALIKE = 0.999
+
+
 class DeapBdfPreprocessing(PreprocessingConfig):
     """The whole way from a session to shards; `sfreq` is the rate that all channels get."""
 
@@ -236,8 +240,8 @@ def _filtered(
             slice(rest.start, video.stop)
             for rest, video in zip(spans.rest, spans.video, strict=True)
         ]
-        if len(eog) == 2 and np.array_equal(eog[0], eog[1]):
-            eog = eog[:1]
+        if len(eog) == 2 and abs(float(np.corrcoef(eog[0], eog[1]).flat[1])) > _ALIKE:
+            eog = eog[:1]  # The regression could not tell them apart.
         if len(eog):
             weights = eye_weights(eeg, eog, config.sfreq, seen)
             eeg = without_eyes(eeg, eog, weights * alive[:, None])
