@@ -93,6 +93,12 @@ class Study:
 
     def run_stage(self, name: str) -> None:
         """One stage alone; those before it must be done."""
+        if name != "search" and self.mirror.url is None and not self.ledger.read():
+            begun = sorted(path.parent.name for path in self.folder.parent.glob("*/study.json"))
+            raise StudyError(
+                f"expected a study {self.options.name!r} in {self.folder.parent}, found "
+                + (", ".join(begun) or "none")
+            )
         stage = {"finalists": self.run_finalists}.get(name) or getattr(self, name)
         with self.session(), ray_session():
             self.check()

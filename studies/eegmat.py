@@ -3,32 +3,37 @@
     .venv/bin/python studies/eegmat.py                                  # fetches 10 of 36 people
     .venv/bin/python studies/eegmat.py --recordings DIR --people 36     # SubjectNN_1.edf, _2.edf
 
-Data      PhysioNet "EEG During Mental Arithmetic Tasks" 1.0.0, Zyma et al., Data 2019, 4(1), 14,
-          doi 10.13026/C2JQ1P, under the Open Data Commons Attribution License 1.0. 19 EEG channels
-          and ECG, 3 minutes of rest and 1 of arithmetic (5 MB a person). Files that are missing are
-          fetched from physionet.org and checked: the first ten people's against our own checksums,
-          the others' against the SHA256SUMS.txt that is fetched with them
-Question  rest or arithmetic, in 10 s pieces of the last rest minute and of the task, for people who
-          are left out; balanced accuracy, 95 % t-interval over people. Chance is 0.5
-Method    5 folds of people: each is tested once. Encoders are pretrained on the other people, once
-          a fold, paired by recording (`pairing="recording"`: nobody shares a stimulus). No search:
-          the default configuration, so nothing is chosen on anybody
-Scale     the first rest minute of each person, without labels, tested people alike
-Controls  band power, heart rate alone, the same network untrained and from scratch; ECG shifted to
-          another time of the recording while pretraining (what is left then is not EEG-ECG
-          coupling); batches of one person (no negative can be told by who it is); placebo: early
-          against late rest, scaled on the rest between them
-Takes     about 15 minutes of processor time for ten people, so 8 minutes on two idle cores
-Can show  whether encoders transfer to new people, beside what needs no encoder. It can't show
-          synchrony between people, nor emotion; and one episode a condition, the task always last
-          and in a file of its own, means that all else that differs between two files counts too
+ Data      PhysioNet "EEG During Mental Arithmetic Tasks" 1.0.0, Zyma et al., Data 2019, 4(1), 14,
+           doi 10.13026/C2JQ1P, under the Open Data Commons Attribution License 1.0. 19 EEG channels
+           and ECG, 3 minutes of rest and 1 of arithmetic (5 MB a person). Files that are missing
+           are fetched from physionet.org and checked: the first ten people's against our own
+           checksums, the others' against the SHA256SUMS.txt that is fetched with them
+ Question  rest or arithmetic, in 10 s pieces of the last rest minute and of the task, for people
+           who are left out; balanced accuracy, 95 % t-interval over people. Chance is 0.5
+ Method    5 folds of people: each is tested once. Encoders are pretrained on the other people, once
+           a fold, paired by recording (`pairing="recording"`: nobody shares a stimulus). No search:
+           the default configuration, so nothing is chosen on anybody
+ Scale     the first rest minute of each person, without labels, tested people alike
+ Controls  band power, heart rate alone, the same network untrained and from scratch; ECG shifted to
+           another time of the recording while pretraining (what is left then is not EEG-ECG
+           coupling); batches of one person (no negative can be told by who it is); placebo: early
+           against late rest, scaled on the rest between them
+ Takes     about 15 minutes of processor time for ten people, so 8 minutes on two idle cores
+ Can show  whether encoders transfer to new people, beside what needs no encoder. It can't show
+           synchrony between people, nor emotion; and one episode a condition, the task always last
+           and in a file of its own, means that all else that differs between two files counts too
+
+The same command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import mne
@@ -44,8 +49,10 @@ from scipy.signal import welch
 from physiosync.baselines import band_power, frozen_probe, majority
 from physiosync.cli import guarded
 from physiosync.config import Config
+from physiosync.driving import only_driver
 from physiosync.files import write_text
 from physiosync.finetuning import FinetuningConfig, finetune, fit_heads
+from physiosync.interruption import Interruption
 from physiosync.labels import Labels
 from physiosync.loading import scaled_loader
 from physiosync.model import PhysioSync
@@ -104,7 +111,9 @@ class Options(Config):
     results: Path = Path("results/eegmat")
     """Encoders, predictions.parquet and table.md; encoders that are there are taken as they are."""
     shards: Path = Path("data/eegmat/shards")
+    """Folder of the Parquet shards."""
     cache: Path | None = None
+    """Folder of the memory-mapped windows; default ~/.cache/physiosync/windows."""
     workers: int = Field(default=2, ge=1)
     """Processes."""
 
@@ -379,6 +388,22 @@ def table(scores: pd.DataFrame, people: int, folds: int, seed: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+@contextmanager
+def processes(n: int) -> Iterator[ProcessPoolExecutor]:
+    """Workers that end with the block, however it ends: a pool alone would finish its queue."""
+    # Ctrl-C in a terminal reaches all processes; what it means is decided in this one.
+    ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(n, mp_context=get_context("spawn"), initializer=ignore)
+    try:
+        yield pool
+    except BaseException:
+        for process in active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def run(options: Options) -> None:
     """Fetch, prepare, pretrain every fold, compare, print."""
     print(LICENCE, flush=True)
@@ -402,7 +427,13 @@ def run(options: Options) -> None:
         (store, split, paths, options.seed) for split, paths in zip(folds, encoders, strict=True)
     ]
     tables, shares = [], []
-    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+    kept = sum(map(len, encoders)) - len(jobs)
+    print(
+        f"pretraining {len(jobs)} encoders, {kept} are there already; some minutes each. "
+        "Ctrl-C stops, and the same command goes on",
+        flush=True,
+    )
+    with processes(options.workers) as pool:
         for done, _ in enumerate(pool.map(pretrain, jobs), 1):
             print(f"pretraining: {done}/{len(jobs)}", flush=True)
         for done, (rows, between) in enumerate(pool.map(compare, compared), 1):
@@ -423,7 +454,13 @@ def run(options: Options) -> None:
 
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
-    guarded(lambda: run(options))
+    guarded(lambda: alone(options))
+
+
+def alone(options: Options) -> None:
+    """Run, as the only one in the results folder."""
+    with Interruption().installed(), only_driver(options.results, "eegmat", ""):
+        run(options)
 
 
 if __name__ == "__main__":

@@ -60,3 +60,16 @@ def test_a_study_of_shards_that_are_there_needs_no_recordings(
     nowhere = small_study.study(small_study.options(tmp_path / "elsewhere", recordings=None))
     with pytest.raises(StudyError, match="expected --recordings DIR, or shards in"):
         nowhere.plan()
+
+
+def test_a_mistyped_name_makes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/study.json").write_text("{}")
+    words = ["physiosync", "report", "--name", "demmo", "--results", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert f"expected a study 'demmo' in {tmp_path}, found demo" in capsys.readouterr().err
+    assert not (tmp_path / "demmo").exists()
