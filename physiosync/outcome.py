@@ -131,7 +131,7 @@ def tasks_on_test_part(
     first = json.loads((best[0] / "metrics.json").read_text())["configuration"]
     jobs("scratch", None, f"scratch-{first}")
     methods = ["majority", "band_power", "untrained_probe", "pretrained_probe"]
-    if split.protocol == "subject" and network.pairing == "stimulus":
+    if _knows_tested_stimuli(workload, network.long_times):
         # Clips that others have rated: what they agree about needs no signal at all.
         methods.insert(1, "clip_consensus")
     tasks.extend(
@@ -146,6 +146,13 @@ def tasks_on_test_part(
         for method in methods
     )
     return tasks
+
+
+def _knows_tested_stimuli(workload: Workload, n_times: int) -> bool:
+    """Whether a stimulus of the test trials is one that was trained on."""
+    stimulus = workload.store().trials["stimulus"]
+    train, test, _ = workload.final_trials(n_times)
+    return bool(stimulus.loc[test].isin(stimulus.loc[train]).any())
 
 
 def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
@@ -250,7 +257,7 @@ def report(
     kind = "SYNTHETIC data, " if synthetic else ""
     title = f"{kind}protocol {protocol}; balanced accuracy of test trials"
     if default.pairing == "recording":
-        title += '\nencoders paired by recording (pairing="recording"): no stimulus is shared'
+        title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
     lines = [
         reporting.render_text(table, evidence.comparisons(predictions), title=title),
         "",
