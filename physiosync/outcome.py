@@ -226,7 +226,7 @@ def report(
     search, curves = search_tables(database)
     openings = evidence.openings_in_words(content["test_openings"], len(finished(database)))
     protocol = evidence.protocol_in_words(Split.load(folder / "split.json").protocol)
-    table = reporting.main_table(predictions)
+    table, compared = reporting.main_table(predictions), evidence.comparisons(predictions)
     best = json.loads((folder / "best" / "rank-1" / "metrics.json").read_text())
     validation = evidence.validation_beside_test(
         table, best["mean_validation_score"], labels.objective
@@ -248,6 +248,8 @@ def report(
             "code": str(content["git_revision"]),
         },
         predictions=predictions,
+        table=table,
+        compared=compared,
         search=search,
         curves=curves,
         finalists=finalist_scores(finalists, default=default).drop(columns="path"),
@@ -259,7 +261,7 @@ def report(
     if default.pairing == "recording":
         title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
     lines = [
-        reporting.render_text(table, evidence.comparisons(predictions), title=title),
+        reporting.render_text(table, compared, title=title),
         "",
         f"validation  {validation}",
         f"openings    of the test part: {openings}",
