@@ -121,7 +121,7 @@ def readable_probabilities(predictions: pd.DataFrame, table: pd.DataFrame) -> pd
 
     Parameters
     ----------
-    table : `report.main_table`
+    table : `tables.main_table`
     """
     both = table.merge(probability_table(predictions), on=["target", "method"])
     at_chance = zip(both["at_or_below_chance"], both["n_subjects"], strict=True)
@@ -144,7 +144,7 @@ def validation_beside_test(table: pd.DataFrame, validation: float, targets: Sequ
 
     Parameters
     ----------
-    table : `report.main_table`
+    table : `tables.main_table`
     validation : mean of the promoted configuration's runs on fresh folds, rescaled alike
     targets : that the objective is the mean of
     """

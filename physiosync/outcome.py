@@ -26,6 +26,7 @@ from physiosync.pretraining import PretrainingConfig
 from physiosync.search import finished
 from physiosync.splits import Split
 from physiosync.storage import dashboard_argument
+from physiosync.tables import main_table
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
 
 TestTask = FinetuneTask | BaselineTask
@@ -226,7 +227,7 @@ def report(
     search, curves = search_tables(database)
     openings = evidence.openings_in_words(content["test_openings"], len(finished(database)))
     protocol = evidence.protocol_in_words(Split.load(folder / "split.json").protocol)
-    table, compared = reporting.main_table(predictions), evidence.comparisons(predictions)
+    table, compared = main_table(predictions), evidence.comparisons(predictions)
     best = json.loads((folder / "best" / "rank-1" / "metrics.json").read_text())
     validation = evidence.validation_beside_test(
         table, best["mean_validation_score"], labels.objective

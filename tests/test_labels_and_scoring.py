@@ -6,7 +6,6 @@ from sklearn.metrics import balanced_accuracy_score
 
 from physiosync.labels import Labels
 from physiosync.predictions import prediction_rows, scores_of, trial_predictions
-from physiosync.report import main_table
 from physiosync.scoring import (
     balanced_accuracy,
     chance_corrected,
@@ -15,6 +14,7 @@ from physiosync.scoring import (
 )
 from physiosync.statistics.bootstrap import two_way_interval
 from physiosync.statistics.scores import correctness
+from physiosync.tables import main_table
 
 
 @pytest.mark.parametrize(

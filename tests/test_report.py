@@ -17,7 +17,8 @@ from physiosync.evidence import (
     protocol_in_words,
     validation_beside_test,
 )
-from physiosync.report import main_table, render_text, subject_table, write_report
+from physiosync.report import render_text, write_report
+from physiosync.tables import main_table, subject_table
 
 NAN = float("nan")
 COLUMNS = ["subject", "stimulus", "trial", "truth", "p1"]
