@@ -121,7 +121,7 @@ def readable_probabilities(predictions: pd.DataFrame, table: pd.DataFrame) -> pd
 
     Parameters
     ----------
-    table : `report.main_table`
+    table : `tables.main_table`
     """
     both = table.merge(probability_table(predictions), on=["target", "method"])
     at_chance = zip(both["at_or_below_chance"], both["n_subjects"], strict=True)
@@ -129,7 +129,9 @@ def readable_probabilities(predictions: pd.DataFrame, table: pd.DataFrame) -> pd
         {
             "target": both["target"],
             "method": both["method"].astype(str),
-            "subjects at or below chance": [f"{k} of {n:.0f}" for k, n in at_chance],
+            "subjects at or below chance": [
+                "-" if np.isnan(k) else f"{k:.0f} of {n:.0f}" for k, n in at_chance
+            ],
             "Brier score": both["brier"].map("{:.3f}".format),
             "calibration error": both["calibration_error"].map("{:.3f}".format),
             "accuracy, surest half": both["accuracy_surest_half"].map("{:.3f}".format),
@@ -142,19 +144,20 @@ def validation_beside_test(table: pd.DataFrame, validation: float, targets: Sequ
 
     Parameters
     ----------
-    table : `report.main_table`
-    validation : mean of the promoted configuration's runs on fresh folds (0 chance, 1 perfect)
+    table : `tables.main_table`
+    validation : mean of the promoted configuration's runs on fresh folds, rescaled alike
     targets : that the objective is the mean of
     """
     rows = table[(table["method"] == "pretrained_probe") & table["target"].isin(targets)]
     test = np.mean(
         [
-            chance_corrected(row["balanced_accuracy"], round(1 / row["chance"]))
+            chance_corrected(row["balanced_accuracy"], int(row["n_classes"]))
             for _, row in rows.iterrows()
         ]
     )
+    zero = "0 chance" if rows["chance"].notna().all() else "0 is one over the number of classes"
     return (
-        f"{validation:.3f}, on test trials {test:.3f} (frozen probe of rank-1, 0 chance, 1 perfect)"
+        f"{validation:.3f}, on test trials {test:.3f} (frozen probe of rank-1, {zero}, 1 perfect)"
     )
 
 

@@ -21,7 +21,7 @@ def subjects(scores: pd.DataFrame, methods: Mapping[str, str]) -> str:
 
     Parameters
     ----------
-    scores : "target", "method", "subject", "score", "chance"
+    scores : "target", "method", "subject", "score", "chance" (no line where it is NaN)
     methods : method -> its name in words, in the order from top to bottom
     """
     targets = list(scores["target"].unique())
@@ -39,7 +39,8 @@ def subjects(scores: pd.DataFrame, methods: Mapping[str, str]) -> str:
             if len(x):
                 axis.plot([x.mean()] * 2, [row - 0.34, row + 0.34], color=colour, linewidth=3)
         chance = scores.loc[scores["target"] == target, "chance"].iloc[0]
-        axis.axvline(chance, color="black", linestyle="--", linewidth=1)
+        if not np.isnan(chance):
+            axis.axvline(chance, color="black", linestyle="--", linewidth=1)
         axis.set(title=target, xlim=(-0.03, 1.03), xlabel="balanced accuracy")
         axis.set_yticks(range(len(order)), [methods.get(m, m) for m in order])
         axis.set_ylim(len(order) - 0.5, -0.5)

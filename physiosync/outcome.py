@@ -26,6 +26,7 @@ from physiosync.pretraining import PretrainingConfig
 from physiosync.search import finished
 from physiosync.splits import Split
 from physiosync.storage import dashboard_argument
+from physiosync.tables import main_table
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
 
 TestTask = FinetuneTask | BaselineTask
@@ -131,7 +132,7 @@ def tasks_on_test_part(
     first = json.loads((best[0] / "metrics.json").read_text())["configuration"]
     jobs("scratch", None, f"scratch-{first}")
     methods = ["majority", "band_power", "untrained_probe", "pretrained_probe"]
-    if split.protocol == "subject" and network.pairing == "stimulus":
+    if _knows_tested_stimuli(workload, network.long_times):
         # Clips that others have rated: what they agree about needs no signal at all.
         methods.insert(1, "clip_consensus")
     tasks.extend(
@@ -146,6 +147,13 @@ def tasks_on_test_part(
         for method in methods
     )
     return tasks
+
+
+def _knows_tested_stimuli(workload: Workload, n_times: int) -> bool:
+    """Whether a stimulus of the test trials is one that was trained on."""
+    stimulus = workload.store().trials["stimulus"]
+    train, test, _ = workload.final_trials(n_times)
+    return bool(stimulus.loc[test].isin(stimulus.loc[train]).any())
 
 
 def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
@@ -219,7 +227,7 @@ def report(
     search, curves = search_tables(database)
     openings = evidence.openings_in_words(content["test_openings"], len(finished(database)))
     protocol = evidence.protocol_in_words(Split.load(folder / "split.json").protocol)
-    table = reporting.main_table(predictions)
+    table, compared = main_table(predictions), evidence.comparisons(predictions)
     best = json.loads((folder / "best" / "rank-1" / "metrics.json").read_text())
     validation = evidence.validation_beside_test(
         table, best["mean_validation_score"], labels.objective
@@ -241,6 +249,8 @@ def report(
             "code": str(content["git_revision"]),
         },
         predictions=predictions,
+        table=table,
+        compared=compared,
         search=search,
         curves=curves,
         finalists=finalist_scores(finalists, default=default).drop(columns="path"),
@@ -250,9 +260,9 @@ def report(
     kind = "SYNTHETIC data, " if synthetic else ""
     title = f"{kind}protocol {protocol}; balanced accuracy of test trials"
     if default.pairing == "recording":
-        title += '\nencoders paired by recording (pairing="recording"): no stimulus is shared'
+        title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
     lines = [
-        reporting.render_text(table, evidence.comparisons(predictions), title=title),
+        reporting.render_text(table, compared, title=title),
         "",
         f"validation  {validation}",
         f"openings    of the test part: {openings}",

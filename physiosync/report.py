@@ -1,4 +1,4 @@
-"""Tables, text and report.html from what lies in a results folder; trains nothing."""
+"""Text and report.html from what lies in a results folder; trains nothing."""
 
 from __future__ import annotations
 
@@ -12,96 +12,7 @@ import pandas as pd
 from physiosync import evidence, figures
 from physiosync.audit.verdict import AuditReport
 from physiosync.files import write_text
-from physiosync.predictions import probability_columns, scores_of, trial_predictions
-from physiosync.scoring import score_by_subject
-from physiosync.statistics.bootstrap import two_way_interval
-from physiosync.statistics.comparison import at_or_below_chance
-from physiosync.statistics.scores import correctness
-
-#: Methods in the order of every table, with the words for them.
-METHODS = {
-    "majority": "majority of the training trials",
-    "clip_consensus": "what others said of the clip",
-    "band_power": "band power + linear",
-    "untrained_probe": "frozen untrained encoder + linear",
-    "scratch": "same network from scratch",
-    "pretrained_probe": "frozen pretrained encoder + linear",
-    "pretrained": "pretrained, fine-tuned",
-}
-
-
-def main_table(predictions: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """Scores of whole test trials, a row for each target and method.
-
-    Parameters
-    ----------
-    predictions : rows of windows as `predictions.prediction_rows` makes them, with "method" and
-        "seed"; several seeds are scored each and then averaged, over subjects and intervals alike
-    seed : of the bootstrap
-
-    Returns
-    -------
-    Columns "target", "method", "balanced_accuracy" (mean over subjects), "low", "high" (95 %
-    bootstrap interval over subjects and clips), "accuracy", "f1", "n_subjects", "n_undefined"
-    (subjects whose test trials show one class; they are in no mean), "at_or_below_chance"
-    (subjects) and "chance".
-    """
-    rows = []
-    for target, of_target in predictions.groupby("target", sort=False):
-        chance = 1 / len(probability_columns(of_target))
-        for method in _ordered(of_target["method"].unique()):
-            runs = [run for _, run in of_target[of_target["method"] == method].groupby("seed")]
-            beside = {"at_or_below_chance": _at_or_below(runs, chance), "chance": chance}
-            scored = _score_runs(runs, seed)
-            rows.append({"target": target, "method": method, **scored, **beside})
-    return pd.DataFrame(rows)
-
-
-def _score_runs(runs: Sequence[pd.DataFrame], seed: int) -> dict[str, float]:
-    each = []
-    for run in runs:
-        trials = trial_predictions(run)
-        by_subject = score_by_subject(trials)
-        low, high = two_way_interval(correctness([trials]), seed=seed)
-        of_trials = scores_of(run).query("level == 'trial'")
-        each.append(
-            {
-                "balanced_accuracy": float(by_subject.mean()),
-                "low": low,
-                "high": high,
-                "accuracy": float((trials["truth"] == trials["predicted"]).mean()),
-                "f1": float(of_trials["f1"].mean()),
-                "n_subjects": float(by_subject.notna().sum()),
-                "n_undefined": float(by_subject.isna().sum()),
-            }
-        )
-    return {name: float(np.mean([row[name] for row in each])) for name in each[0]}
-
-
-def _at_or_below(runs: Sequence[pd.DataFrame], chance: float) -> int:
-    each = [score_by_subject(trial_predictions(run)) for run in runs]
-    return at_or_below_chance(pd.concat(each, axis=1).mean(axis=1), chance)
-
-
-def subject_table(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Balanced accuracy of each subject's test trials.
-
-    Returns
-    -------
-    Columns "target", "method", "subject", "score" and "chance".
-    """
-    rows: list[dict[str, object]] = []
-    for (target, method), some in predictions.groupby(["target", "method"], sort=False):
-        chance = 1 / len(probability_columns(some))
-        scores = pd.concat(
-            [score_by_subject(trial_predictions(run)) for _, run in some.groupby("seed")], axis=1
-        ).mean(axis=1)
-        rows.extend(
-            {"target": target, "method": method, "subject": subject, "score": score}
-            | {"chance": chance}
-            for subject, score in scores.items()
-        )
-    return pd.DataFrame(rows)
+from physiosync.tables import METHODS, label, subject_table
 
 
 def render_text(table: pd.DataFrame, compared: pd.DataFrame, *, title: str) -> str:
@@ -109,7 +20,7 @@ def render_text(table: pd.DataFrame, compared: pd.DataFrame, *, title: str) -> s
 
     Parameters
     ----------
-    table : see `main_table`
+    table : see `tables.main_table`
     compared : see `evidence.comparisons`
     """
     lines = [title, ""]
@@ -119,22 +30,22 @@ def render_text(table: pd.DataFrame, compared: pd.DataFrame, *, title: str) -> s
         subjects = f"{first['n_subjects']:.0f} subjects"
         if first["n_undefined"]:
             subjects += f", {first['n_undefined']:.0f} more with one class only"
-        lines.append(f"{target} (chance {first['chance']:.2f}; {subjects})")
-        lines.extend(
-            f"  {label(str(row['method'])):<38} {row['balanced_accuracy']:.3f}  "
-            f"[{row['low']:.3f}, {row['high']:.3f}]  "
-            f"{row['at_or_below_chance']} of {row['n_subjects']:.0f} at or below chance"
-            for _, row in rows.iterrows()
-        )
+        known = not np.isnan(first["chance"])
+        what = f"chance {first['chance']:.2f}" if known else f"{first['n_classes']} classes"
+        lines.append(f"{target} ({what}; {subjects})")
+        for _, row in rows.iterrows():
+            line = (
+                f"  {label(str(row['method'])):<38} {row['balanced_accuracy']:.3f}  "
+                f"[{row['low']:.3f}, {row['high']:.3f}]"
+            )
+            if known:
+                of_all = f"{row['at_or_below_chance']:.0f} of {row['n_subjects']:.0f}"
+                line += f"  {of_all} at or below chance"
+            lines.append(line)
         lines.extend(evidence.comparison_lines(compared, str(target)))
     if len(compared):
         lines += ["", evidence.WHAT_P_IS]
     return "\n".join(lines)
-
-
-def label(method: str) -> str:
-    """A method's name in words."""
-    return METHODS.get(method, method)
 
 
 def write_report(
@@ -142,6 +53,8 @@ def write_report(
     *,
     header: Mapping[str, str],
     predictions: pd.DataFrame,
+    table: pd.DataFrame,
+    compared: pd.DataFrame,
     search: pd.DataFrame,
     curves: pd.DataFrame,
     finalists: pd.DataFrame,
@@ -153,7 +66,9 @@ def write_report(
     Parameters
     ----------
     header : facts for the top; "study", "data" and "protocol" are named in every caption
-    predictions : see `main_table`
+    predictions : see `tables.main_table`
+    table : `tables.main_table` of them
+    compared : `evidence.comparisons` of them
     search : trials with "number", "state", "value"
     curves : "number", "epoch", "objective", "state"
     finalists : runs with "configuration", "is_default", "fold", "seed", "score"
@@ -162,7 +77,6 @@ def write_report(
     """
     about = f"{header['data']}; protocol {header['protocol']}"
     loud = "synthetic" in header["data"].lower()
-    table = main_table(predictions)
     sections = [
         f"<h1>PhysioSync study “{escape(header['study'])}”</h1>",
         '<p class="loud">The data of this study are synthetic.</p>' if loud else "",
@@ -170,11 +84,11 @@ def write_report(
         "<h2>Test trials</h2>",
         _html_table(_readable(table, header["protocol"]), caption=f"Test trials. {about}."),
         f"<p>{_HOW_TO_READ}</p>",
-        *_evidence(predictions, table, about),
+        *_evidence(predictions, table, compared, about),
         _figure(
             figures.subjects(subject_table(predictions), METHODS),
             f"Balanced accuracy of each subject's test trials; a dot a subject, a bar the mean, "
-            f"dashed: chance. {about}.",
+            f"dashed: chance, where there are two classes. {about}.",
         ),
         "<h2>Search</h2>",
         _figure(
@@ -203,9 +117,10 @@ def write_report(
     return path
 
 
-def _evidence(predictions: pd.DataFrame, table: pd.DataFrame, about: str) -> list[str]:
+def _evidence(
+    predictions: pd.DataFrame, table: pd.DataFrame, compared: pd.DataFrame, about: str
+) -> list[str]:
     """Comparisons, and what the probabilities are worth."""
-    compared = evidence.comparisons(predictions)
     shown = evidence.readable_probabilities(predictions, table)
     shown["method"] = shown["method"].map(label)
     parts = [_html_table(shown, caption=f"Beside the scores. {about}.")]
@@ -239,7 +154,7 @@ def _readable(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
             "95 % interval": [
                 f"{a:.3f} to {b:.3f}" for a, b in zip(table["low"], table["high"], strict=True)
             ],
-            "chance": table["chance"].map("{:.2f}".format),
+            "chance": ["-" if np.isnan(c) else f"{c:.2f}" for c in table["chance"]],
             "accuracy": table["accuracy"].map("{:.3f}".format),
             "majority accuracy": table["target"].map(_majority_accuracy(table)),
             "F1": table["f1"].map("{:.3f}".format),
@@ -272,11 +187,6 @@ def _finalist_table(finalists: pd.DataFrame) -> pd.DataFrame:
     return out.reset_index()
 
 
-def _ordered(methods: Sequence[str]) -> list[str]:
-    known = [name for name in METHODS if name in methods]
-    return known + sorted(name for name in methods if name not in METHODS)
-
-
 def _facts(header: Mapping[str, str]) -> str:
     items = (f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in header.items())
     return f"<dl>{''.join(items)}</dl>"
@@ -303,8 +213,10 @@ def _html_table(table: pd.DataFrame, *, caption: str) -> str:
 
 _HOW_TO_READ = (
     "Balanced accuracy is the mean of the recalls of the classes, taken for each subject's whole "
-    "test trials (mean probability over their windows) and averaged over subjects; knowing how "
-    "often a person says “high” does not raise it. The interval is a bootstrap over subjects "
+    "test trials (mean probability over their windows) and averaged over subjects. With two "
+    "classes, knowing how often a person says “high” does not raise it, and chance is 0.5. With "
+    "more, a person may not show all of them, and whoever knows which are common gains: no chance "
+    "is given, the majority is what to compare with. The interval is a bootstrap over subjects "
     "<em>and</em> clips, because subjects who share clips are not independent. Subjects whose test "
     "trials show one class only have no balanced accuracy; they are counted as undefined and stand "
     "in no mean."

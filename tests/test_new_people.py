@@ -1,4 +1,4 @@
-"""Studies of people who are held out, and who share no stimulus."""
+"""Studies of people who are held out, and of encoders that are paired by recording."""
 
 import json
 from functools import partial
@@ -13,11 +13,12 @@ from physiosync.model import PhysioSync
 from physiosync.outcome import tasks_on_test_part
 from physiosync.probing import ProbeConfig
 from physiosync.recordings.deap import find_deap, read_deap
+from physiosync.sampling import Pairing
 from physiosync.splits import Split, both_split, subject_split
 from physiosync.study import Study
 from physiosync.tasks import BaselineTask, FinetuneTask, Workload
 from tests import small_study
-from tests.test_finetuning_and_baselines import CONFIG, Signals, fresh, written
+from tests.test_finetuning_and_baselines import CONFIG, MODEL, Signals, fresh, written
 
 PEOPLE = tuple(f"s{k}" for k in range(1, 7))
 
@@ -57,7 +58,7 @@ def test_a_study_of_new_people_tests_them_alone(finished: Study) -> None:
     assert np.isfinite(predictions["p0"]).all()
     trials = predictions.groupby("method")["trial"].unique().map(set)
     assert (trials == trials["pretrained"]).all(), "all methods answer for the same trials"
-    assert "clip_consensus" not in trials.index, "nobody shares a stimulus"
+    assert "clip_consensus" in trials.index, "all saw the same clips, however encoders are paired"
 
 
 def test_what_was_paired_is_named_wherever_it_counts(finished: Study) -> None:
@@ -131,6 +132,23 @@ def test_new_people_are_scaled_on_their_calibration_trials_and_nothing_else(
     pd.testing.assert_frame_equal(tables["once"][others], plain[others])
     networks = plain["method"].isin(["pretrained", "scratch", "pretrained_probe"]) & ~others
     assert not np.allclose(tables["once"].loc[networks, "p0"], plain.loc[networks, "p0"])
+
+
+@pytest.mark.parametrize("pairing", ["stimulus", "recording"])
+def test_a_consensus_needs_clips_that_others_were_trained_on(
+    tmp_path: Path, pairing: Pairing
+) -> None:
+    store = written(tmp_path, subjects=PEOPLE)
+    network = MODEL.model_copy(update={"pairing": pairing})
+    fresh(network).save_pretrained(tmp_path / "best" / "rank-1", metrics={"configuration": "c"})
+    shared = subject_split(store.trials, calibration=("v2", "v3"))
+    trained = {
+        name: getattr(shared, name).model_copy(update={"stimuli": ("v2", "v3")})
+        for name in ("train", "validation")
+    }
+    for split, expected in ((shared, True), (shared.model_copy(update=trained), False)):
+        tasks = tasks_on_test_part(tmp_path, _workload(tmp_path, split), CONFIG, seed=0)
+        assert ("clip_consensus" in [task.method for task in tasks]) is expected
 
 
 def test_new_people_and_new_clips_leave_nothing_to_a_consensus(tmp_path: Path) -> None:

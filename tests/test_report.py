@@ -17,7 +17,8 @@ from physiosync.evidence import (
     protocol_in_words,
     validation_beside_test,
 )
-from physiosync.report import main_table, render_text, subject_table, write_report
+from physiosync.report import render_text, write_report
+from physiosync.tables import main_table, subject_table
 
 NAN = float("nan")
 COLUMNS = ["subject", "stimulus", "trial", "truth", "p1"]
@@ -136,7 +137,42 @@ def test_quadrants_use_all_four_probabilities() -> None:
     rows[["p0", "p1", "p2", "p3"]] = np.eye(4)
     row = main_table(rows).iloc[0]
     assert row["balanced_accuracy"] == 1.0
-    assert row["chance"] == 0.25
+    assert row["n_classes"] == 4
+
+
+def guessing_quadrants() -> pd.DataFrame:
+    """Ten people with two quadrants each, and an answer that is always the first quadrant."""
+    trials = [
+        (f"s{s}", f"v{c}", 8 * s + c, (0 if (s + c) % 2 else 1 + s % 3), 0.0)
+        for s in range(10)
+        for c in range(8)
+    ]
+    rows = predictions(trials, target="quadrant").assign(p0=1.0, p2=0.0, p3=0.0)
+    return pd.concat([rows, rows.assign(method="majority")], ignore_index=True)
+
+
+def test_quadrants_that_people_do_not_show_make_a_constant_answer_no_better_than_chance(
+    tmp_path: Path,
+) -> None:
+    """Each scores 0.5, far above one in four, and knows nothing."""
+    rows = guessing_quadrants()
+    table, compared = main_table(rows), comparisons(rows)
+    assert (table["balanced_accuracy"] == 0.5).all()
+    assert table[["chance", "at_or_below_chance"]].isna().all(axis=None)
+    assert subject_table(rows)["chance"].isna().all()
+    assert compared["reference"].tolist() == ["majority"]
+    text = render_text(table, compared, title="x")
+    assert "quadrant (4 classes; 10 subjects)" in text
+    assert "chance" not in text
+    said = validation_beside_test(table.assign(method="pretrained_probe"), 0.3, ("quadrant",))
+    assert "chance" not in said
+    parsed, html = page(tmp_path, rows=rows, search=NOTHING, curves=NOTHING)
+    cells = parsed.text["td"]
+    assert cells[cells.index("pretrained, fine-tuned") + 3] == "-"
+    assert "0 of 10" not in cells
+    assert "pretrained less chance" not in cells
+    assert "stroke-dasharray" not in html, "no line of chance"
+    assert "stroke-dasharray" in page(tmp_path, search=NOTHING, curves=NOTHING)[1]
 
 
 def test_the_order_of_rows_changes_nothing() -> None:
@@ -254,10 +290,13 @@ def page(
     audit: AuditReport | None = None,
 ) -> tuple[Page, str]:
     folder.mkdir(exist_ok=True)
+    rows = predictions(CASE) if rows is None else rows
     path = write_report(
         folder,
         header=header,
-        predictions=predictions(CASE) if rows is None else rows,
+        predictions=rows,
+        table=main_table(rows),
+        compared=comparisons(rows),
         search=search,
         curves=curves,
         finalists=finalists,

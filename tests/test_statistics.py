@@ -158,6 +158,17 @@ def test_what_cannot_be_known_is_no_number() -> None:
     assert crossed_test(correctness([majority]), null=0.5).p == 1.0
 
 
+def test_a_class_that_only_left_out_people_show_changes_nothing() -> None:
+    table = answers(n_subjects=7, n_classes=2)
+    alone = table["subject"] == "s3"
+    table["truth"] = np.where(alone, 1, 2 * table["truth"])
+    table["predicted"] *= 2
+    found = crossed_test(correctness([table]))
+    assert found == crossed_test(correctness([table[~alone]]))
+    assert found.degrees_of_freedom > 0
+    assert weighted(correctness([table])).truth.max() == 1
+
+
 def test_the_primary_test_holds_its_level_where_wilcoxon_does_not() -> None:
     """False positives at 0.05, 400 simulations: standard error 0.011 at 0.05."""
     tests = {"primary": primary, "Wilcoxon": wilcoxon_over_subjects}

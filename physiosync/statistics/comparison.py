@@ -28,7 +28,7 @@ def compare(
     predictions : rows of windows as `predictions.prediction_rows` makes them, with "method" and
         "seed"; correctness is averaged over seeds, trial by trial
     pairs : (method, reference); the reference may be `CHANCE`. Pairs with a method that is not
-        there are left out
+        there are left out, and `CHANCE` where it is not known (see `chance_level`)
     seed : of the bootstrap
 
     Returns
@@ -48,7 +48,10 @@ def compare(
         for method, reference in pairs:
             if method not in tables or (reference != CHANCE and reference not in tables):
                 continue
-            chance = 1 / len(probability_columns(of_target)) if reference == CHANCE else 0.0
+            guessing = chance_level(len(probability_columns(of_target)))
+            if reference == CHANCE and np.isnan(guessing):
+                continue
+            chance = guessing if reference == CHANCE else 0.0
             scores = correctness(tables[method])
             if reference != CHANCE:
                 scores = difference(scores, correctness(tables[reference]))
@@ -104,6 +107,16 @@ def wilcoxon_over_subjects(scores: pd.DataFrame, *, null: float = 0.0) -> float:
         return float("nan")
     # "auto" permutes ties of few subjects, for seconds: too much for a description.
     return float(stats.wilcoxon(gap, method="approx").pvalue)
+
+
+def chance_level(n_classes: int) -> float:
+    """What guessing scores, in balanced accuracy of subjects: 0.5; NaN with more than two classes.
+
+    Recalls are averaged over the classes that a subject shows. Of two classes these are both, or
+    there is no score. Of more, a subject may show K: a constant answer then scores 1 / K if it is
+    among them and else 0, so guessing has no one level. Compare with "majority" instead.
+    """
+    return 0.5 if n_classes == 2 else float("nan")
 
 
 def at_or_below_chance(by_subject: pd.Series[float], chance: float) -> int:

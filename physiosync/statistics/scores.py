@@ -110,10 +110,12 @@ def weighted(scores: pd.DataFrame) -> Weighted:
     kept = usable[subject]
     subject, truth = subject[kept], truth[kept]
     stimulus, stimuli = _places(scores["stimulus"][kept])
+    # A class that only left-out subjects show is none.
+    shown, _ = _places(scores["truth"][kept])
     return Weighted(
         subject=(np.cumsum(usable) - 1)[subject],
         stimulus=stimulus,
-        truth=truth,
+        truth=shown,
         score=scores["score"].to_numpy(dtype=np.float64)[kept],
         weight=1.0 / (usable.sum() * n_classes[subject] * count[subject, truth]),
         n_subjects=int(usable.sum()),
