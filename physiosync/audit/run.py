@@ -8,7 +8,7 @@ from pathlib import Path
 from physiosync.audit.assignment import read_assignment
 from physiosync.audit.barcodes import check_barcodes
 from physiosync.audit.duplicates import check_duplicates
-from physiosync.audit.membership import check_names, check_time
+from physiosync.audit.membership import check_calibration, check_names, check_time
 from physiosync.audit.pretraining import check_pretraining
 from physiosync.audit.verdict import AuditReport, Verdict
 from physiosync.config import Config
@@ -61,6 +61,7 @@ def audit(
         pretraining = check_pretraining(store, assignment, checkpoint)
     verdicts = (
         *check_names(assignment),
+        check_calibration(assignment),
         *check_time(assignment, store.sfreq),
         *check_duplicates(store, assignment),
         pretraining,
