@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from physiosync import cli
-from physiosync.audit.run import audit, audit_once, kept_audit
+from physiosync.audit.run import audit, audit_encoders, audit_once, demand_passed, kept_audit
 from physiosync.audit.verdict import AuditReport, Verdict
 from physiosync.errors import CheckpointError, SplitError, StudyError
 from physiosync.preprocessing import PreprocessingConfig, preprocess
@@ -501,3 +501,17 @@ def test_a_study_audits_its_split_once(clean: WindowStore, tmp_path: Path) -> No
     path.write_text("{")
     with pytest.raises(StudyError, match=r"audit\.json"):
         kept_audit(path)
+
+
+def test_a_study_keeps_what_its_encoders_saw(clean: WindowStore, tmp_path: Path) -> None:
+    split, path = saved(tmp_path, product()), tmp_path / "audit.json"
+    good = checkpoint(tmp_path / "rank-1", clean, {"video-01", "video-07"})
+    bad = checkpoint(tmp_path / "rank-2", clean, {"video-03"})
+    report = audit_encoders(clean, split, path, [good])
+    demand_passed(report, split)
+    assert verdicts(report)["pretraining"].said.startswith("rank-1: saw 0 test trials")
+    report = audit_encoders(clean, split, path, [good, bad])
+    assert [v.status for v in report.verdicts if v.check == "pretraining"] == ["passed", "failed"]
+    assert audit_once(clean, split, path) == report == kept_audit(path)
+    with pytest.raises(StudyError, match=r"split\.json: .*1 of its.*pretraining: rank-2: saw 3"):
+        demand_passed(report, split)
