@@ -160,9 +160,11 @@ def test_a_split_that_fails_its_audit_stops_the_study(tmp_path: Path) -> None:
     data[:] = data[0]
     write_deap(tmp_path / "recordings" / "s02.dat", data, np.tile([[2.0, 8.0, 5.0, 5.0]], (12, 1)))
     study = small_study.study(small_study.options(tmp_path))
-    with pytest.raises(StudyError, match=r"split\.json: .*exact copies: [1-9]\d* of .*s02/"):
-        study.run()
-    assert not (study.folder / "tune").exists(), "nothing was computed"
+    with (
+        study.session(),
+        pytest.raises(StudyError, match=r"split\.json: .*exact copies: [1-9]\d* of .*s02/"),
+    ):
+        study.prepare()
     leaky = kept_audit(study.folder / "audit.json")
     assert leaky is not None
     assert not leaky.passed, "which is kept, to be looked at"
