@@ -21,7 +21,7 @@ FILE = "seen.json"
 class Seen(Config):
     """Digests of all trials that trained an encoder or chose among its epochs.
 
-    Names are hashed so that a shared model tells nobody's; whoever has the shards can ask.
+    Hashed for short and equal lengths, not for secrecy: whoever guesses a name can confirm it.
     """
 
     names: tuple[str, ...]

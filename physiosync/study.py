@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from physiosync import outcome, promotion
-from physiosync.audit.run import audit_once
+from physiosync.audit.run import audit_encoders, audit_once, demand_passed
 from physiosync.driving import only_driver
 from physiosync.errors import PhysioSyncError, RemoteError, StudyError
 from physiosync.feasibility import check_feasible
@@ -197,9 +197,11 @@ class Study:
             log.info("  left out: %s", sentence)
         for note in check_feasible(self.options, table, self.store.sfreq, split):
             log.info("  note: %s", note)
-        audited = audit_once(self.store, self.folder / "split.json", self.folder / "audit.json")
+        path = self.folder / "split.json"
+        audited = audit_once(self.store, path, self.folder / "audit.json")
         for line in audited.lines()[: 1 if audited.passed else None]:
             log.info("  %s", line)
+        demand_passed(audited, path)
 
     @mirrored
     def search(self) -> None:
@@ -256,6 +258,8 @@ class Study:
                 "  rank-%d: %s, on fresh folds %.3f +- %.3f (0 chance, 1 perfect; %d runs)",
                 rank, uid, row["mean"], row["standard_error"], row["runs"],
             )  # fmt: skip
+        path, best = self.folder / "split.json", sorted((self.folder / "best").glob("rank-*"))
+        demand_passed(audit_encoders(self.store, path, self.folder / "audit.json", best), path)
 
     @mirrored
     def finetune(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +13,14 @@ import pandas as pd
 import pytest
 
 from physiosync import cli
-from physiosync.audit.run import audit, audit_once, kept_audit
+from physiosync.audit.run import audit, audit_encoders, audit_once, demand_passed, kept_audit
 from physiosync.audit.verdict import AuditReport, Verdict
 from physiosync.errors import CheckpointError, SplitError, StudyError
 from physiosync.preprocessing import PreprocessingConfig, preprocess
 from physiosync.provenance import FILE, Seen
 from physiosync.recordings.base import Recording, Trial
 from physiosync.shards import write_shard
-from physiosync.splits import Split, stimulus_split
+from physiosync.splits import Split, both_split, stimulus_split, subject_folds, subject_split
 from physiosync.windows import WindowStore
 from tests.conftest import SFREQ, made_up_recording
 
@@ -114,7 +115,97 @@ def test_a_clean_split_by_subject_and_by_both_passes(clean: WindowStore, tmp_pat
     assert audit(clean, saved(tmp_path, both)).passed
 
 
+@pytest.fixture(scope="module")
+def unshared(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> WindowStore:
+    """Twelve people, twenty clips each that nobody else met."""
+    people = {}
+    for name in (f"s{k:02d}" for k in range(1, 13)):
+        one = made_up_recording(name, n_stimuli=20, seconds=2.0)
+        own = tuple(replace(t, stimulus=f"{name}-{t.stimulus}") for t in one.trials)
+        people[name] = replace(one, trials=own)
+    return opened(people, tmp_path_factory.mktemp("unshared"), cache)
+
+
+@pytest.mark.parametrize("make", [subject_split, both_split])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_clean_split_of_people_who_share_no_clip_passes(
+    make: Callable[..., Split], seed: int, unshared: WindowStore, tmp_path: Path
+) -> None:
+    """Some held-out clips were met by nobody of their part, and are in none, by design."""
+    path = tmp_path / "split.json"
+    make(unshared.trials, seed=seed).save(path)
+    report = audit(unshared, path)
+    assert report.passed, report.lines()
+    assert verdicts(report)["calibration"].status == "passed"
+
+
+def test_a_trial_that_the_file_never_names_is_missed(unshared: WindowStore, tmp_path: Path) -> None:
+    split = subject_split(unshared.trials, seed=0)
+    content = json.loads(split.model_dump_json())
+    clip = next(c for c in split.calibration if c.startswith(split.test.subjects[0]))
+    for names in (content["calibration"], content["train"]["stimuli"]):
+        names.remove(clip)
+    with pytest.raises(SplitError, match=f"1 of 240 in none.*{clip}"):
+        audit(unshared, saved(tmp_path, content))
+
+
+def test_folds_that_choose_nothing_have_no_validation(clean: WindowStore, tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    subject_folds(clean.trials, 3, calibration=["video-01"])[0].save(path)
+    report = audit(clean, path)
+    assert report.passed, report.lines()
+    half = json.loads(path.read_text())
+    half["validation"] = {"subjects": ["s02"], "stimuli": []}
+    with pytest.raises(SplitError, match="one alone"):
+        audit(clean, saved(tmp_path, half))
+
+
 # ---- planted faults
+
+
+@pytest.mark.parametrize("protocol", ["subject", "both"])
+def test_calibration_on_clips_that_are_tested(
+    protocol: str, clean: WindowStore, tmp_path: Path
+) -> None:
+    clips = [f"video-{c:02d}" for c in range(1, 9)]
+    parts = (
+        (clips[:4], clips[4:6], clips[6:]) if protocol == "both" else (clips, clips[2:], clips[2:])
+    )
+    content = product(protocol) | {
+        name: {"subjects": [subject], "stimuli": stimuli}
+        for name, subject, stimuli in zip(
+            ("train", "validation", "test"), SUBJECTS, parts, strict=True
+        )
+    }
+    content["calibration"] = clips[:2]
+    report = audit(clean, saved(tmp_path, content))
+    assert report.passed, report.lines()
+    assert verdicts(report)["calibration"].number == 0
+    content["calibration"] = ["video-01", "video-07"]
+    report = audit(clean, saved(tmp_path, content))
+    assert "calibration" in failed(report)
+    assert verdicts(report)["calibration"].number == 1
+    assert "video-07" in verdicts(report)["calibration"].said
+    content["calibration"] = ["video-77"]
+    with pytest.raises(SplitError, match=r"calibration: .*video-77"):
+        audit(clean, saved(tmp_path, content))
+
+
+def test_a_test_trial_copied_into_a_calibration_trial(tmp_path: Path, cache: Path) -> None:
+    """Who is held out has calibration trials in no part; they are looked through all the same."""
+    people = recordings()
+    eeg(people, "s03", "video-01")[:, :BASE] = eeg(people, "s03", "video-07")[:, :BASE]
+    store = opened(people, tmp_path / "shards", cache)
+    clips = [f"video-{c:02d}" for c in range(1, 9)]
+    content = product(
+        "subject",
+        train={"subjects": ["s01"], "stimuli": clips},
+        validation={"subjects": ["s02"], "stimuli": clips[2:]},
+        test={"subjects": ["s03"], "stimuli": clips[2:]},
+    ) | {"calibration": clips[:2]}
+    report = audit(store, saved(tmp_path, content))
+    assert failed(report) == {"exact copies"}
+    assert verdicts(report)["exact copies"].number == 1
 
 
 @pytest.mark.parametrize(("noise", "check"), [(0.0, "exact copies"), (0.01, "near copies")])
@@ -410,3 +501,17 @@ def test_a_study_audits_its_split_once(clean: WindowStore, tmp_path: Path) -> No
     path.write_text("{")
     with pytest.raises(StudyError, match=r"audit\.json"):
         kept_audit(path)
+
+
+def test_a_study_keeps_what_its_encoders_saw(clean: WindowStore, tmp_path: Path) -> None:
+    split, path = saved(tmp_path, product()), tmp_path / "audit.json"
+    good = checkpoint(tmp_path / "rank-1", clean, {"video-01", "video-07"})
+    bad = checkpoint(tmp_path / "rank-2", clean, {"video-03"})
+    report = audit_encoders(clean, split, path, [good])
+    demand_passed(report, split)
+    assert verdicts(report)["pretraining"].said.startswith("rank-1: saw 0 test trials")
+    report = audit_encoders(clean, split, path, [good, bad])
+    assert [v.status for v in report.verdicts if v.check == "pretraining"] == ["passed", "failed"]
+    assert audit_once(clean, split, path) == report == kept_audit(path)
+    with pytest.raises(StudyError, match=r"split\.json: .*1 of its.*pretraining: rank-2: saw 3"):
+        demand_passed(report, split)

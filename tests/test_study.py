@@ -7,15 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from physiosync.audit.run import audit
+from physiosync.audit.run import audit, kept_audit
 from physiosync.errors import PhysioSyncError, RecordingError, StudyError
 from physiosync.model import PhysioSync
-from physiosync.recordings.deap import find_deap, read_deap
+from physiosync.recordings.deap import find_deap, read_deap, write_deap
 from physiosync.study import Study
 from physiosync.windows import WindowStore
 from tests import small_study
@@ -92,6 +93,10 @@ def test_killed_while_searching_promoting_and_fine_tuning(tmp_path: Path) -> Non
     audited = audit(store, results / "split.json", checkpoint=results / "best" / "rank-1")
     assert audited.passed, audited.lines()
     assert "audit of the split, protocol stimulus: passed" in program.output
+    kept = kept_audit(results / "audit.json")
+    assert kept is not None
+    said = {v.check: v for v in kept.verdicts}["pretraining"]
+    assert (said.status, said.said[:8]) == ("passed", "rank-1: "), "the study asked its encoder"
     assert "pretrained less scratch" in program.output
     predictions = pd.read_parquet(results / "predictions.parquet")
     split = json.loads((results / "split.json").read_text())
@@ -145,6 +150,24 @@ def test_too_few_subjects_for_a_batch(tmp_path: Path) -> None:
     small_study.write_recordings(tmp_path / "recordings", 1)
     with pytest.raises(PhysioSyncError, match="at least 2 subjects"):
         small_study.study(small_study.options(tmp_path)).run()
+
+
+def test_a_split_that_fails_its_audit_stops_the_study(tmp_path: Path) -> None:
+    """One recording holds the same signals under all its clips, so on both sides of any split."""
+    small_study.write_recordings(tmp_path / "recordings")
+    data = np.random.default_rng(9).standard_normal(small_study.SHAPE)
+    data[:, 36] = 1e5 * (1 + 0.1 * np.random.default_rng(8).random(small_study.SHAPE[2]))
+    data[:] = data[0]
+    write_deap(tmp_path / "recordings" / "s02.dat", data, np.tile([[2.0, 8.0, 5.0, 5.0]], (12, 1)))
+    study = small_study.study(small_study.options(tmp_path))
+    with (
+        study.session(),
+        pytest.raises(StudyError, match=r"split\.json: .*exact copies: [1-9]\d* of .*s02/"),
+    ):
+        study.prepare()
+    leaky = kept_audit(study.folder / "audit.json")
+    assert leaky is not None
+    assert not leaky.passed, "which is kept, to be looked at"
 
 
 def test_a_folder_of_another_configuration(tmp_path: Path) -> None:

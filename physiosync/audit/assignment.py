@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from physiosync.errors import SplitError
 from physiosync.shard_layout import BASE_SECONDS
 
 #: In this order: what is trained on, what chooses, what judges.
 PARTS = ("train", "validation", "test")
+#: No part: what the scale of held-out people comes from, without labels.
+CALIBRATION = "calibration"
 PROTOCOLS = ("stimulus", "subject", "both", "window")
 
 _WINDOWS = (
@@ -33,10 +36,37 @@ class Assignment:
     protocol : one of `PROTOCOLS`
     spans : a row a stretch: "trial" (id in the store), "subject", "stimulus", "start" and "stop"
         (samples), "part"; parts may overlap, which is for the checks to find
+    calibration : stimuli that give the scale of people who are held out
+    scaled : in rows as those of `spans`, the trials of people outside training with these stimuli;
+        "part" is `CALIBRATION`
     """
 
     protocol: str
     spans: pd.DataFrame
+    calibration: tuple[str, ...]
+    scaled: pd.DataFrame
+
+    @property
+    def all_spans(self) -> pd.DataFrame:
+        """Of the three parts and of calibration."""
+        return pd.concat([self.spans, self.scaled]) if len(self.scaled) else self.spans
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """What a file says, before it is compared with the trials.
+
+    Parameters
+    ----------
+    table : "subject", "stimulus", "start", "stop" (samples), "part"
+    subjects, stimuli : all that it names, whether or not somebody met both
+    """
+
+    table: pd.DataFrame
+    protocol: str
+    subjects: frozenset[str]
+    stimuli: frozenset[str]
+    calibration: tuple[str, ...] = ()
 
 
 def read_assignment(path: Path, trials: pd.DataFrame, sfreq: float) -> Assignment:
@@ -44,7 +74,8 @@ def read_assignment(path: Path, trials: pd.DataFrame, sfreq: float) -> Assignmen
 
     Three kinds are understood:
 
-    * `split.json` of a study: {"protocol", "train": {"subjects", "stimuli"}, "validation", "test"};
+    * `split.json` of a study: {"protocol", "train": {"subjects", "stimuli"}, "validation", "test"}
+      and, where people are held out, "calibration": [stimulus, ...]; validation may be empty;
     * JSON of windows: {"protocol": "window", "parts": {"train": [[subject, stimulus, start, stop],
       ...], "test": ...}}, in seconds from the beginning of the trial;
     * CSV or Parquet of windows: "subject", "stimulus", "part", and "index" (of 0.5 s windows) or
@@ -66,21 +97,29 @@ def read_assignment(path: Path, trials: pd.DataFrame, sfreq: float) -> Assignmen
         if path.suffix.lower() in (".csv", ".parquet"):
             read = pd.read_csv if path.suffix.lower() == ".csv" else pd.read_parquet
             table = read(path)
-            given, protocol = _named_windows(path, table, sfreq), "window"
+            given = _windows(_named_windows(path, table, sfreq), "window")
         else:
             content = json.loads(path.read_text(encoding="utf-8"))
             if isinstance(content, dict) and "parts" in content:
-                given, protocol = _listed_windows(path, content, sfreq)
+                given = _listed_windows(path, content, sfreq)
             else:
-                given, protocol = _products(path, content, trials)
+                given = _products(path, content, trials)
     except (OSError, ValueError, TypeError) as error:
         raise SplitError(f"{path}: expected a split, found: {error}") from error
-    return Assignment(protocol, _checked(path, given, trials, protocol))
+    spans = _checked(path, given, trials)
+    scaled = _scaled(given, spans, trials)
+    return Assignment(given.protocol, spans, given.calibration, scaled)
 
 
 class _Part(BaseModel):
-    subjects: list[str] = Field(min_length=1)
-    stimuli: list[str] = Field(min_length=1)
+    subjects: list[str]
+    stimuli: list[str]
+
+    @model_validator(mode="after")
+    def _no_half(self) -> Self:
+        if bool(self.subjects) != bool(self.stimuli):
+            raise ValueError("expected both subjects and stimuli, or neither; found one alone")
+        return self
 
 
 class _SplitFile(BaseModel):
@@ -88,37 +127,56 @@ class _SplitFile(BaseModel):
     train: _Part
     validation: _Part
     test: _Part
+    calibration: tuple[str, ...] = ()
 
 
-def _products(path: Path, content: Any, trials: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def _products(path: Path, content: Any, trials: pd.DataFrame) -> _Given:
     """Whole trials, from the subjects and stimuli of each part."""
     try:
         split = _SplitFile.model_validate(content)
     except ValidationError as error:
         raise SplitError(f"{path}: expected a split.json, found: {error}") from error
+    parts: dict[str, _Part] = {name: getattr(split, name) for name in PARTS}
+    _check_known(path, CALIBRATION, "stimulus", split.calibration, trials)
     rows = []
-    for name in PARTS:
-        part: _Part = getattr(split, name)
-        for column, names in (("subject", part.subjects), ("stimulus", part.stimuli)):
-            if strangers := sorted(set(names) - set(trials[column])):
-                raise SplitError(
-                    f"{path}: {name}: expected {column} names of the shards, found "
-                    f"{len(strangers)} others ({', '.join(strangers[:3])})"
-                )
+    for name, part in parts.items():
+        _check_known(path, name, "subject", part.subjects, trials)
+        _check_known(path, name, "stimulus", part.stimuli, trials)
         inside = trials["subject"].isin(part.subjects) & trials["stimulus"].isin(part.stimuli)
         mine = trials.loc[inside, ["subject", "stimulus"]]
         rows.append(mine.assign(start=0, stop=trials.loc[inside, "n_times"], part=name))
-    return pd.concat(rows), split.protocol
+    return _Given(
+        pd.concat([table for table in rows if len(table)] or rows),
+        split.protocol,
+        frozenset(name for part in parts.values() for name in part.subjects),
+        frozenset(name for part in parts.values() for name in part.stimuli)
+        | frozenset(split.calibration),
+        split.calibration,
+    )
 
 
-def _listed_windows(path: Path, content: Any, sfreq: float) -> tuple[pd.DataFrame, str]:
+def _check_known(
+    path: Path, where: str, column: str, names: Sequence[str], trials: pd.DataFrame
+) -> None:
+    if strangers := sorted(set(names) - set(trials[column])):
+        raise SplitError(
+            f"{path}: {where}: expected {column} names of the shards, found "
+            f"{len(strangers)} others ({', '.join(strangers[:3])})"
+        )
+
+
+def _windows(table: pd.DataFrame, protocol: str) -> _Given:
+    return _Given(table, protocol, frozenset(table["subject"]), frozenset(table["stimulus"]))
+
+
+def _listed_windows(path: Path, content: Any, sfreq: float) -> _Given:
     rows = [
         [*window, part] for part, windows in dict(content["parts"]).items() for window in windows
     ]
     if any(len(row) != 5 for row in rows):
         raise SplitError(f"{path}: expected windows [subject, stimulus, start, stop], found others")
     table = pd.DataFrame(rows, columns=["subject", "stimulus", "start", "stop", "part"])
-    return _named_windows(path, table, sfreq), str(content.get("protocol", "window"))
+    return _windows(_named_windows(path, table, sfreq), str(content.get("protocol", "window")))
 
 
 def _named_windows(path: Path, table: pd.DataFrame, sfreq: float) -> pd.DataFrame:
@@ -138,18 +196,19 @@ def _named_windows(path: Path, table: pd.DataFrame, sfreq: float) -> pd.DataFram
     )
 
 
-def _checked(path: Path, given: pd.DataFrame, trials: pd.DataFrame, protocol: str) -> pd.DataFrame:
+def _checked(path: Path, given: _Given, trials: pd.DataFrame) -> pd.DataFrame:
     """Add trial ids; refuse what is not a division of these trials."""
-    if protocol not in PROTOCOLS:
+    table = given.table
+    if given.protocol not in PROTOCOLS:
         raise SplitError(
-            f"{path}: expected a protocol of {', '.join(PROTOCOLS)}, found {protocol!r}"
+            f"{path}: expected a protocol of {', '.join(PROTOCOLS)}, found {given.protocol!r}"
         )
-    if strangers := sorted(set(given["part"]) - set(PARTS)):
+    if strangers := sorted(set(table["part"]) - set(PARTS)):
         raise SplitError(f"{path}: expected parts {', '.join(PARTS)}, found {strangers[0]!r}")
-    if missing := [name for name in ("train", "test") if name not in set(given["part"])]:
+    if missing := [name for name in ("train", "test") if name not in set(table["part"])]:
         raise SplitError(f"{path}: expected trials in {missing[0]}, found none")
     known = trials[["subject", "stimulus", "n_times"]].rename_axis("trial").reset_index()
-    spans = given.merge(known, on=["subject", "stimulus"], how="left")
+    spans = table.merge(known, on=["subject", "stimulus"], how="left")
     if spans["trial"].isna().any():
         row = spans[spans["trial"].isna()].iloc[0]
         raise SplitError(
@@ -172,17 +231,27 @@ def _checked(path: Path, given: pd.DataFrame, trials: pd.DataFrame, protocol: st
             f"{path}: expected each window once in its part, found one of subject "
             f"{row['subject']}, stimulus {row['stimulus']} twice in {row['part']}"
         )
-    _check_cover(path, spans, trials, protocol)
+    _check_cover(path, given, spans, trials)
     return spans.drop(columns="n_times")
 
 
-def _check_cover(path: Path, spans: pd.DataFrame, trials: pd.DataFrame, protocol: str) -> None:
+def _scaled(given: _Given, spans: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Calibration trials of all who are not trained on."""
+    known = set(spans.loc[spans["part"] == "train", "subject"])
+    held = (given.subjects if given.protocol in ("both", "subject") else frozenset()) - known
+    inside = trials["subject"].isin(held) & trials["stimulus"].isin(given.calibration)
+    rows = trials.loc[inside, ["subject", "stimulus", "n_times"]].rename_axis("trial").reset_index()
+    return rows.assign(start=0, part=CALIBRATION).rename(columns={"n_times": "stop"})
+
+
+def _check_cover(path: Path, given: _Given, spans: pd.DataFrame, trials: pd.DataFrame) -> None:
     left_out = ~trials.index.isin(spans["trial"])
-    if protocol in ("both", "subject"):
+    if given.protocol in ("both", "subject"):
         # By design in no part: known people with held-out clips, and held-out people with the clips
-        # that they are calibrated on.
+        # that they are calibrated on. The file names them all; where nobody shares a clip, most of
+        # what it names together nobody met.
         left_out &= ~(
-            trials["subject"].isin(spans["subject"]) & trials["stimulus"].isin(spans["stimulus"])
+            trials["subject"].isin(given.subjects) & trials["stimulus"].isin(given.stimuli)
         ).to_numpy()
     if left_out.any():
         row = trials[left_out].iloc[0]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from physiosync.audit.assignment import PARTS, Assignment
+from physiosync.audit.assignment import CALIBRATION, PARTS, Assignment
 from physiosync.audit.verdict import Verdict, counted
 from physiosync.shard_layout import BASE_SECONDS
 from physiosync.windows import WindowStore
@@ -24,6 +24,7 @@ THRESHOLD = 0.98
 _CANDIDATE = 0.9
 _PROJECTED = 64
 _BLOCK = 2048
+_PARTS = (*PARTS, CALIBRATION)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class _Windows:
     Parameters
     ----------
     trial, start : (n,) id and first sample
-    part : (n,) position in `PARTS`
+    part : (n,) position in `_PARTS`
     digest : (n,) of the samples
     sketch : (n, 64) of unit length: a random projection of the standardised window
     """
@@ -50,7 +51,8 @@ def check_duplicates(store: WindowStore, assignment: Assignment) -> list[Verdict
 
     Windows are compared as wholes, all EEG channels together, after each channel's mean and trend
     are taken out: neither slow drift nor another scale hides a copy or feigns one. Flat windows say
-    nothing and are left out. A copy that is shifted by less than a base window is not found.
+    nothing and are left out. Trials that held-out people are calibrated on count as a part. A copy
+    that is shifted by less than a base window is not found.
 
     Parameters
     ----------
@@ -86,7 +88,7 @@ def _read(store: WindowStore, assignment: Assignment) -> _Windows:
     rng = np.random.default_rng(0)
     projection = rng.standard_normal((base * n_chans, _PROJECTED)).astype(np.float32)
     columns: list[tuple[Ints, Ints, Ints, NDArray[np.uint64], Floats]] = []
-    for trial, spans in assignment.spans.groupby("trial"):
+    for trial, spans in assignment.all_spans.groupby("trial"):
         if not table["has_eeg"][trial]:
             continue
         start, part = _base_windows(spans, base)
@@ -108,9 +110,9 @@ def _read(store: WindowStore, assignment: Assignment) -> _Windows:
 def _base_windows(spans: pd.DataFrame, base: int) -> tuple[Ints, Ints]:
     """First samples and parts of the base windows of a trial that lie in one part alone."""
     n = int(spans["stop"].max()) // base
-    inside = np.zeros((len(PARTS), n), dtype=bool)
+    inside = np.zeros((len(_PARTS), n), dtype=bool)
     for start, stop, part in zip(spans["start"], spans["stop"], spans["part"], strict=True):
-        inside[PARTS.index(part), -(-start // base) : stop // base] = True
+        inside[_PARTS.index(part), -(-start // base) : stop // base] = True
     index = np.flatnonzero(inside.sum(axis=0) == 1)
     return index * base, inside[:, index].argmax(axis=0)
 
@@ -150,7 +152,7 @@ def _near(store: WindowStore, windows: _Windows, exact: NDArray[np.bool_]) -> ND
     """Held-out windows that are all but the same as one of an earlier part, exact ones aside."""
     base = round(BASE_SECONDS * store.sfreq)
     found = np.zeros(len(windows.part), dtype=bool)
-    for part in range(1, len(PARTS)):
+    for part in range(1, len(_PARTS)):
         other = np.flatnonzero(windows.part < part)
         mine = np.flatnonzero((windows.part == part) & ~exact)
         if not len(other):

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from physiosync.audit.assignment import PARTS, Assignment
+from physiosync.audit.assignment import CALIBRATION, PARTS, Assignment
 from physiosync.audit.verdict import Verdict, counted
 
 #: Nearer than this, two windows of one recording are not independent (method of the negatives).
@@ -38,11 +38,29 @@ def check_names(assignment: Assignment) -> list[Verdict]:
     return verdicts
 
 
+def check_calibration(assignment: Assignment) -> Verdict:
+    """Calibration stimuli that held-out people are also judged on.
+
+    Their scale would then be fitted on the very trials that it is tested with.
+    """
+    spans, calibration = assignment.spans, assignment.calibration
+    if assignment.protocol not in ("subject", "both") or not calibration:
+        said = "nobody is scaled on calibration trials"
+        return Verdict(check=CALIBRATION, status="not applicable", number=None, said=said)
+    judged = set(spans.loc[spans["part"] != "train", "stimulus"])
+    both = sorted(judged & set(calibration))
+    said = f"of {len(calibration)} calibration stimuli in validation or test"
+    return counted(CALIBRATION, len(both), said, examples=both)
+
+
 def check_time(assignment: Assignment, sfreq: float) -> list[Verdict]:
-    """Windows that overlap with another part's, or lie near them in the same recording."""
+    """Windows that overlap with another part's, or lie near them in the same recording.
+
+    Trials that held-out people are calibrated on count as a part.
+    """
     near = round(NEAR_SECONDS * sfreq)
     overlapping = neighbours = 0
-    for later, earlier in _pairs_within_trials(assignment.spans):
+    for later, earlier in _pairs_within_trials(assignment.all_spans):
         gap = np.maximum(
             earlier["start"].to_numpy()[None] - later["stop"].to_numpy()[:, None],
             later["start"].to_numpy()[:, None] - earlier["stop"].to_numpy()[None],
@@ -71,7 +89,7 @@ def _pairs_within_trials(
     parts = spans.groupby("trial")["part"].nunique()
     of_two = spans[spans["trial"].isin(parts.index[parts > 1])]
     for _, mine in of_two.groupby("trial"):
-        for earlier, later in combinations(PARTS, 2):
+        for earlier, later in combinations((*PARTS, CALIBRATION), 2):
             one, two = mine[mine["part"] == later], mine[mine["part"] == earlier]
             if len(one) and len(two):
                 yield one, two

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from physiosync.audit.assignment import read_assignment
 from physiosync.audit.barcodes import check_barcodes
 from physiosync.audit.duplicates import check_duplicates
-from physiosync.audit.membership import check_names, check_time
+from physiosync.audit.membership import check_calibration, check_names, check_time
 from physiosync.audit.pretraining import check_pretraining
 from physiosync.audit.verdict import AuditReport, Verdict
 from physiosync.config import Config
@@ -61,6 +62,7 @@ def audit(
         pretraining = check_pretraining(store, assignment, checkpoint)
     verdicts = (
         *check_names(assignment),
+        check_calibration(assignment),
         *check_time(assignment, store.sfreq),
         *check_duplicates(store, assignment),
         pretraining,
@@ -77,13 +79,58 @@ def audit_once(store: WindowStore, split: Path, path: Path) -> AuditReport:
     ----------
     path : where it is kept, as JSON
     """
-    data = split.read_bytes() + store.identity.encode()
-    of = hashlib.sha256(data).hexdigest()
+    of = _digest(store, split)
     kept = _read(path)
     if kept is None or kept.of != of:
         kept = _Kept(of=of, report=audit(store, split))
         write_text(path, kept.model_dump_json(indent=1))
     return kept.report
+
+
+def audit_encoders(
+    store: WindowStore, split: Path, path: Path, encoders: Sequence[Path]
+) -> AuditReport:
+    """Ask a study's promoted encoders too, and keep what they say with the audit of its split.
+
+    Parameters
+    ----------
+    path : where `audit_once` keeps it
+    encoders : model folders; each gets a verdict that begins with the folder's name
+
+    Raises
+    ------
+    CheckpointError
+        If the record of one is damaged.
+    """
+    report = audit_once(store, split, path)
+    assignment = read_assignment(split, store.trials, store.sfreq)
+    asked = [
+        verdict.model_copy(update={"said": f"{folder.name}: {verdict.said}"})
+        for folder in encoders
+        for verdict in [check_pretraining(store, assignment, folder)]
+    ]
+    others = [verdict for verdict in report.verdicts if verdict.check != "pretraining"]
+    report = report.model_copy(update={"verdicts": (*others, *asked)})
+    kept = _Kept(of=_digest(store, split), report=report)
+    write_text(path, kept.model_dump_json(indent=1))
+    return report
+
+
+def demand_passed(report: AuditReport, split: Path) -> None:
+    """Refuse to go on with a split whose audit failed.
+
+    Raises
+    ------
+    StudyError
+        If a check failed; it says which, and what was found.
+    """
+    failed = [f"{v.check}: {v.said}" for v in report.verdicts if v.status == "failed"]
+    if failed:
+        raise StudyError(
+            f"{split}: expected an audit that passes, found {len(failed)} of its checks failed "
+            f"({'; '.join(failed)}); no score of this study would say what it claims, so it stops. "
+            "Correct or leave out these recordings, and begin again under another --name"
+        )
 
 
 def kept_audit(path: Path) -> AuditReport | None:
@@ -96,6 +143,10 @@ def kept_audit(path: Path) -> AuditReport | None:
     """
     kept = _read(path)
     return None if kept is None else kept.report
+
+
+def _digest(store: WindowStore, split: Path) -> str:
+    return hashlib.sha256(split.read_bytes() + store.identity.encode()).hexdigest()
 
 
 def _read(path: Path) -> _Kept | None:
