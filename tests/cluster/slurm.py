@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
+
+from tests.cluster.launching import wait
 
 _CONFIG = """
 ClusterName=test
@@ -96,13 +98,12 @@ class Slurm:
     def stop(self) -> None:
         """End all jobs and daemons."""
         self.call("scancel", "--user=root")
-        deadline = time.monotonic() + 60
-        while self.call("squeue", "--noheader") and time.monotonic() < deadline:
-            time.sleep(0.5)
-        for pid in ("slurmd.pid", "slurmctld.pid", "munge/pid"):
-            path = self._folder / pid
-            if path.exists():
-                os.kill(int(path.read_text()), 15)
+        wait(lambda: not self.call("squeue", "--noheader"), 60, lambda: self.call("squeue"))
+        for name in ("slurmd.pid", "slurmctld.pid", "munge/pid"):
+            pid = int((self._folder / name).read_text())
+            os.kill(pid, signal.SIGTERM)
+            # They write until they end, and then their folder is removed.
+            wait(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 30, lambda name=name: name)
 
 
 class Job:
