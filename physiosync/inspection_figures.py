@@ -70,7 +70,7 @@ def spectra(recording: Recording, trial: Trial) -> Figure:
     panels = figure.subplots(-(-max(len(modalities), 1) // 2), 2, squeeze=False).ravel()
     for axis in panels[len(modalities) :]:
         axis.set_visible(False)
-    for axis, modality in zip(panels, modalities, strict=False):
+    for axis, modality in zip(panels[: len(modalities)], modalities, strict=True):
         channels, x = recording.modalities[modality], trial.signals[modality]
         n = min(round(4 * channels.sfreq), x.shape[1])
         frequencies, power = welch(x.astype(np.float64), channels.sfreq, nperseg=n, axis=1)

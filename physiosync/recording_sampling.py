@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from physiosync.errors import SamplingError
-from physiosync.sampling import Batch, fill, spaced
+from physiosync.sampling import Batch, capacity, fill, is_shuffled, spaced
 
 Ints = NDArray[np.int64]
 
@@ -55,10 +55,8 @@ class RecordingSampler:
         n_pieces: int = 1,
         pairs: str = "matched",
     ) -> None:
-        if pairs not in ("matched", "shuffled"):
-            raise ValueError(f'pairs must be "matched" or "shuffled", but got {pairs!r}')
         self.moments, self.n_pieces = moments, n_pieces
-        self._n_times, self._shuffled = n_times, pairs == "shuffled"
+        self._n_times, self._shuffled = n_times, is_shuffled(pairs)
         # From the first window of one moment to the first of the next, its own neighbour between.
         self._distance = n_times + max(gap, n_times)
         longest = int(table["n_times"].max()) if len(table) else 0
@@ -72,23 +70,12 @@ class RecordingSampler:
             )
         self._trials = table.index.to_numpy(dtype=np.int64)
         self._room = table["n_times"].to_numpy(dtype=np.int64) - n_times - reach
-        self._capacity = 1 + self._room // self._distance
-        if self._capacity.sum() < moments:
-            raise SamplingError(
-                f"expected room for {moments} moments a batch, at least {self._distance} samples "
-                f"apart, found {int(self._capacity.sum())} in {len(table)} trials"
-            )
+        self._capacity = capacity(self._room, self._distance, moments, "trials")
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """One batch; the same generator state gives the same batch."""
         counts = fill(self._capacity, self.moments, rng)
-        starts = np.concatenate(
-            [
-                spaced(int(self._room[k]), n, self._distance, rng)
-                for k, n in enumerate(counts.tolist())
-                if n
-            ]
-        )
+        starts = spaced(self._room, counts, self._distance, rng)
         order = rng.permutation(self.moments)
         which, starts = np.repeat(np.arange(len(counts)), counts)[order], starts[order]
         pps_starts = self._elsewhere(starts, self._room[which], rng) if self._shuffled else starts

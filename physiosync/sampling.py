@@ -83,10 +83,8 @@ class MomentSampler:
         n_pieces: int = 1,
         pairs: str = "matched",
     ) -> None:
-        if pairs not in ("matched", "shuffled"):
-            raise ValueError(f'pairs must be "matched" or "shuffled", but got {pairs!r}')
         self.moments, self.group_size, self.n_pieces = moments, group_size, n_pieces
-        self._shuffled = pairs == "shuffled"
+        self._shuffled = is_shuffled(pairs)
         self._distance = max(gap, n_times)
         long_enough = table[table["n_times"] >= reach]
         self._rows: list[Ints] = []
@@ -107,13 +105,7 @@ class MomentSampler:
         self._subject_of = long_enough["subject"]
         self._last_start = long_enough["n_times"] - reach
         self._room = np.asarray(room)
-        self._capacity = 1 + self._room // self._distance
-        if self._capacity.sum() < moments:
-            raise SamplingError(
-                f"expected room for {moments} moments a batch, at least "
-                f"{self._distance} samples apart, found {int(self._capacity.sum())} in "
-                f"{len(room)} stimuli"
-            )
+        self._capacity = capacity(self._room, self._distance, moments, "stimuli")
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """One batch; the same generator state gives the same batch."""
@@ -138,17 +130,41 @@ class MomentSampler:
         """Trials (moments, 2, group_size) and starts (moments,) in random order."""
         counts = fill(self._capacity, self.moments, rng)
         which = np.repeat(np.arange(len(self._rows)), counts)
-        starts = np.concatenate(
-            [
-                spaced(int(self._room[k]), n, self._distance, rng)
-                for k, n in enumerate(counts.tolist())
-                if n
-            ]
-        )
+        starts = spaced(self._room, counts, self._distance, rng)
         trials = np.stack([rng.permutation(self._rows[k])[: 2 * self.group_size] for k in which])
         trials = trials.reshape(self.moments, 2, self.group_size)
         order = rng.permutation(self.moments)
         return trials[order], starts[order]
+
+
+def is_shuffled(pairs: str) -> bool:
+    """Whether `pairs` asks for the negative control; ValueError for what is no kind of pairs."""
+    if pairs not in ("matched", "shuffled"):
+        raise ValueError(f'pairs must be "matched" or "shuffled", but got {pairs!r}')
+    return pairs == "shuffled"
+
+
+def capacity(room: Ints, distance: int, moments: int, places: str) -> Ints:
+    """How many starts that keep `distance` samples each place has, (n_places,).
+
+    Parameters
+    ----------
+    room : (n_places,) last start of each
+    moments : that a batch needs of all
+    places : what they are, for the error
+
+    Raises
+    ------
+    SamplingError
+        If they have fewer.
+    """
+    each = 1 + room // distance
+    if each.sum() < moments:
+        raise SamplingError(
+            f"expected room for {moments} moments a batch, at least {distance} samples apart, "
+            f"found {int(each.sum())} in {len(room)} {places}"
+        )
+    return each
 
 
 def fill(capacity: Ints, n: int, rng: np.random.Generator) -> Ints:
@@ -170,8 +186,21 @@ def fill(capacity: Ints, n: int, rng: np.random.Generator) -> Ints:
     return counts
 
 
-def spaced(room: int, n: int, distance: int, rng: np.random.Generator) -> Ints:
-    """`n` starts from 0 to `room`, uniform over all choices that keep `distance` samples."""
-    slack = room - (n - 1) * distance
-    free = np.sort(rng.integers(slack + 1, size=n))
-    return free + distance * np.arange(n)
+def spaced(room: Ints, counts: Ints, distance: int, rng: np.random.Generator) -> Ints:
+    """`counts` starts of each place, uniform over all choices that keep `distance` samples.
+
+    Parameters
+    ----------
+    room : (n_places,) last start of each
+
+    Returns
+    -------
+    (counts.sum(),) starts, place after place, ascending in each.
+    """
+    starts = []
+    for last, n in zip(room.tolist(), counts.tolist(), strict=True):
+        if n:
+            slack = last - (n - 1) * distance
+            free = np.sort(rng.integers(slack + 1, size=n))
+            starts.append(free + distance * np.arange(n))
+    return np.concatenate(starts)

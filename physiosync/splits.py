@@ -194,6 +194,7 @@ def folds(split: Split, *, seed: int = 0) -> tuple[Split, ...]:
         return split, *(_fold(split, who, known) for who in people)
     return split, *(
         _fold(split, who, what).model_copy(update={"calibration": what[0]})
+        # People and clips have turns of their own number; a fold takes one of each.
         for who, what in zip(people, clips, strict=False)
     )
 

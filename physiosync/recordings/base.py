@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from physiosync.errors import RecordingError
+
 #: Modalities a recording may hold, and the order in which they are listed.
 MODALITIES = ("eeg", "gsr", "ecg", "eog", "emg", "resp", "ppg", "temp")
 
@@ -86,3 +88,10 @@ class Session(Protocol):
 
     def fingerprint(self) -> str:
         """What the recording's `fingerprint` will be, without reading more than bytes."""
+
+
+def require_file(path: Path, expected: str = "a file") -> None:
+    """Raise RecordingError unless there is a file; says what is there instead."""
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise RecordingError(path, "", expected=expected, found=found)

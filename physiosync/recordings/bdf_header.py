@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from physiosync.errors import RecordingError
+from physiosync.recordings.base import require_file
 from physiosync.recordings.numbered import instead_of_data
 
 #: Bytes of the file's part of the header, and of each channel's.
@@ -83,9 +84,7 @@ def read_bdf_header(path: Path) -> BdfHeader:
         For a missing, truncated or foreign file, a field that is no plain number, scales that are
         none, channels of unequal rates, and a file that does not hold whole records.
     """
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise RecordingError(path, "", expected="a file", found=found)
+    require_file(path)
     size = path.stat().st_size
     with path.open("rb") as stream:
         raw = stream.read(_PART)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from physiosync.errors import RecordingError
 from physiosync.files import atomic_path
-from physiosync.recordings.base import MODALITIES, Channels, Recording, Trial
+from physiosync.recordings.base import MODALITIES, Channels, Recording, Trial, require_file
 from physiosync.recordings.numbered import find_numbered, instead_of_data
 from physiosync.recordings.pickled_arrays import FloatArray
 from physiosync.recordings.py2pickle import read_arrays, write_arrays
@@ -184,9 +184,7 @@ def _read_bytes(path: Path, shape: tuple[int, int, int]) -> bytes:
     up to twice as much. The bounds are wider below: where a file that is not much too short ends,
     the reader of the pickle can tell.
     """
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise RecordingError(path, "", expected="a file", found=found)
+    require_file(path)
     size, needed = path.stat().st_size, math.prod(shape) * 8
     if not needed // 4 <= size <= 2 * needed + 2**16:
         found = f"{size:,} bytes" + (instead_of_data(path) if size < needed else "")

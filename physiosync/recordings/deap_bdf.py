@@ -36,7 +36,7 @@ from physiosync.filtering import (
     without_eyes,
 )
 from physiosync.preprocessing import PreprocessingConfig
-from physiosync.recordings.base import Channels, Recording, Trial
+from physiosync.recordings.base import Channels, Recording, Trial, require_file
 from physiosync.recordings.deap import MAX_MAGNITUDE, ROWS, ROWS_OF, where_constant
 from physiosync.recordings.deap_ratings import Rated, read_ratings
 from physiosync.recordings.deap_session import RATE, Session, open_session
@@ -82,9 +82,7 @@ class DeapBdfPreprocessing(PreprocessingConfig):
 
     def rated_by(self, ratings: Path) -> DeapBdfPreprocessing:
         """The same with this table of ratings, so that another one makes other shards."""
-        if not ratings.is_file():
-            found = "a folder" if ratings.is_dir() else "nothing"
-            raise RecordingError(ratings, "", expected="a table of ratings", found=found)
+        require_file(ratings, "a table of ratings")
         return self.model_copy(update={"ratings_sha256": sha256(ratings)})
 
 

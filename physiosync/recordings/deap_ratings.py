@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from physiosync.errors import RecordingError
+from physiosync.recordings.base import require_file
 from physiosync.recordings.numbered import instead_of_data
 
 FILE_NAME = "participant_ratings.csv"
@@ -160,9 +161,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _text(path: Path) -> str:
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise RecordingError(path, "", expected="a table of ratings", found=found)
+    require_file(path, "a table of ratings")
     if path.stat().st_size > _MOST_BYTES:
         found = f"{path.stat().st_size:,} bytes"
         raise RecordingError(path, "", expected=f"less than {_MOST_BYTES:,} bytes", found=found)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from physiosync.errors import RecordingError
+from physiosync.recordings.base import require_file
 
 _MAGIC = b"MATLAB 5.0 MAT-file"
 _HEADER_BYTES = 128
@@ -147,9 +148,7 @@ def _element(x: bytes, at: int, order: str) -> tuple[bytes, int]:
 
 def _check_start(path: Path) -> None:
     """Refuse what is not a MATLAB 5 file, or shorter than its variables say they are."""
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise RecordingError(path, "", expected="a file", found=found)
+    require_file(path)
     size = path.stat().st_size
     with path.open("rb") as stream:
         start = stream.read(_HEADER_BYTES)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cluster.hosts import Hosts, missing
 from tests.cluster.launching import CONFIG, clone, wait_for
+from tests.cluster.postgres import Server
 
 NAMES = ("head", "worker-1", "worker-2")
 
@@ -43,3 +44,14 @@ def cluster(hosts: Hosts) -> Hosts:
     hosts.launch(f"ray up -y {CONFIG}", timeout=180)
     wait_for(hosts, NAMES, seconds=120)
     return hosts
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server for each test file."""
+    # Not in pytest's folders: the server's own user may not pass through them.
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        running = Server(Path(name) / "postgres")
+        yield running
+        running.stop()

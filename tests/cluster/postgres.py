@@ -8,6 +8,8 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pytest
+
 PASSWORD = "hunter2-of-the-tests"
 
 
@@ -15,6 +17,12 @@ def binaries() -> Path | None:
     """Where Debian keeps the newest server's programs; they are not on PATH."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return found[-1].parent if found else None
+
+
+needs_server = pytest.mark.skipif(
+    binaries() is None or os.geteuid() != 0,
+    reason="needs root and a PostgreSQL server (Debian: apt install postgresql)",
+)
 
 
 class Server:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,23 +13,10 @@ from optuna.trial import TrialState
 
 from physiosync.storage import with_driver
 from tests import small_study
-from tests.cluster.postgres import PASSWORD, Server, binaries
+from tests.cluster.postgres import PASSWORD, Server, needs_server
 from tests.test_study import Program
 
-pytestmark = pytest.mark.skipif(
-    binaries() is None or os.geteuid() != 0,
-    reason="needs root and a PostgreSQL server (Debian: apt install postgresql)",
-)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    # Not in pytest's folders: the server's own user may not pass through them.
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        running = Server(Path(name) / "postgres")
-        yield running
-        running.stop()
+pytestmark = needs_server
 
 
 @pytest.fixture

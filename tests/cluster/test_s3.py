@@ -25,25 +25,13 @@ from physiosync.model import PhysioSync
 from physiosync.remote import download
 from physiosync.storage import with_driver
 from tests import small_study
-from tests.cluster.postgres import PASSWORD, Server, binaries
+from tests.cluster.postgres import PASSWORD, Server, needs_server
 from tests.object_store import SECRET, ObjectStore, damaged_copy
 from tests.test_study import Program
 
-pytestmark = pytest.mark.skipif(
-    binaries() is None or os.geteuid() != 0,
-    reason="needs root and a PostgreSQL server (Debian: apt install postgresql)",
-)
+pytestmark = needs_server
 PLACES = ("results=s3://lab/results", "shards=s3://lab/shards")
 RESULTS = "lab/results/small"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        running = Server(Path(name) / "postgres")
-        yield running
-        running.stop()
 
 
 @pytest.fixture

@@ -8,11 +8,8 @@ believes every field of the header; what is read of a table, against pandas.
 from __future__ import annotations
 
 import io
-import json
-import os
 import re
 import signal
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -32,6 +28,7 @@ from physiosync.recordings.deap import EEG_NAMES
 from physiosync.recordings.deap_bdf import DeapBdfPreprocessing, read_deap_bdf
 from physiosync.recordings.deap_ratings import FILE_NAME, Rated, read_ratings
 from tests.recordings.bdf_writer import RATE, made_up, rows_of, table, write_ratings
+from tests.recordings.mutants import assert_all_well, posix_only, print_result, result_of_child
 
 N_MUTANTS = 2000
 SEED = 20120102
@@ -457,32 +454,17 @@ def read_csv_mutants(folder: Path) -> Counter[str]:
 
 
 def main() -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     read = {"bdf": read_bdf_mutants, "csv": read_csv_mutants}[sys.argv[1]]
-    print(json.dumps(read(Path(sys.argv[2]))))
+    print_result(lambda: read(Path(sys.argv[2])), MEMORY)
 
 
 def counts_of(kind: str, folder: Path) -> dict[str, Any]:
-    child = subprocess.run(
-        [sys.executable, "-m", __name__, kind, str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr[-2000:]
-    counts: dict[str, Any] = json.loads(child.stdout)
-    assert sum(counts.values()) == N_MUTANTS
-    wrong = [what for what in counts if what.split(": ")[1] not in ("refused", "exact", "changed")]
-    assert wrong == []
+    counts: dict[str, Any] = result_of_child(__file__, kind, str(folder), seconds=300)
+    assert_all_well(counts, N_MUTANTS, ("refused", "exact", "changed"))
     return counts
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits of memory are POSIX")
+@posix_only
 def test_bdf_mutants_are_read_exactly_or_refused(tmp_path: Path) -> None:
     counts = counts_of("bdf", tmp_path)
     each = N_MUTANTS // len(BDF_MUTATIONS)
@@ -494,7 +476,7 @@ def test_bdf_mutants_are_read_exactly_or_refused(tmp_path: Path) -> None:
     assert counts["fields_swapped: exact"] > each / 4
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits of memory are POSIX")
+@posix_only
 def test_csv_mutants_are_read_exactly_or_refused(tmp_path: Path) -> None:
     counts = counts_of("csv", tmp_path)
     each = N_MUTANTS // len(CSV_MUTATIONS)

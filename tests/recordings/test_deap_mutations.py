@@ -7,11 +7,8 @@ bytes. That is safe by then: the reader has let nothing pass but arrays.
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
 import pickletools
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -26,6 +23,7 @@ from numpy.typing import NDArray
 from physiosync.errors import RecordingError
 from physiosync.recordings.base import Recording
 from physiosync.recordings.deap import read_deap, write_deap
+from tests.recordings.mutants import assert_all_well, posix_only, print_result, result_of_child
 
 SHAPE = (2, 40, 386)
 N_MUTANTS = 2000
@@ -292,29 +290,15 @@ def read_mutants(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    print(json.dumps(read_mutants(Path(sys.argv[1]))))
+    print_result(lambda: read_mutants(Path(sys.argv[1])), MEMORY)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits of memory are POSIX")
+@posix_only
 def test_mutants_are_read_exactly_or_refused(tmp_path: Path) -> None:
-    child = subprocess.run(
-        [sys.executable, __file__, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr[-2000:]
-    result = json.loads(child.stdout)
+    result = result_of_child(__file__, str(tmp_path), seconds=120)
     counts = result["counts"]
     assert not result["ran"]
-    assert sum(counts.values()) == N_MUTANTS
-    wrong = [what for what in counts if what.split(": ")[1] not in ("refused", "exact", "changed")]
-    assert wrong == []
+    assert_all_well(counts, N_MUTANTS, ("refused", "exact", "changed"))
     each = N_MUTANTS // len(MUTATIONS)
     for name in ("dtype_changed", "truncated", "hostile", "bomb"):
         assert counts[f"{name}: refused"] == each

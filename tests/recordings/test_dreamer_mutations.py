@@ -8,9 +8,6 @@ sense, and then as it is.
 from __future__ import annotations
 
 import copy
-import json
-import os
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -18,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.random import Generator
 
 from physiosync.errors import RecordingError
 from physiosync.recordings.dreamer import read_dreamer, write_dreamer
 from tests.recordings.dreamer_builder import SCORES, Subject, made_up
+from tests.recordings.mutants import assert_all_well, posix_only, print_result, result_of_child
 
 N_MUTANTS = 2000
 SEED = 20180101
@@ -185,28 +182,13 @@ def read_mutants(folder: Path) -> dict[str, int]:
 
 
 def main() -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    print(json.dumps(read_mutants(Path(sys.argv[1]))))
+    print_result(lambda: read_mutants(Path(sys.argv[1])), MEMORY)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits of memory are POSIX")
+@posix_only
 def test_mutants_are_read_exactly_or_refused(tmp_path: Path) -> None:
-    child = subprocess.run(
-        [sys.executable, "-m", f"tests.recordings.{Path(__file__).stem}", str(tmp_path)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr[-2000:]
-    counts = json.loads(child.stdout)
-    assert sum(counts.values()) == N_MUTANTS
-    wrong = [what for what in counts if what.split(": ")[1] not in ("refused", "exact")]
-    assert wrong == []
+    counts = result_of_child(__file__, str(tmp_path), seconds=180)
+    assert_all_well(counts, N_MUTANTS, ("refused", "exact"))
     each = N_MUTANTS // 10
     assert counts["truncated: refused"] == counts["nothing: exact"] == each
     assert counts["bit_flipped: refused"] > 0.9 * each

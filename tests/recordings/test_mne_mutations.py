@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import os
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -19,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.random import Generator
 
 from physiosync.errors import RecordingError
 from physiosync.recordings.events import Event, read_events
 from physiosync.recordings.mne_raw import MneOptions, find_mne, read_mne
 from tests.recordings.edf_builder import Signal, noise, write_edf, write_events
+from tests.recordings.mutants import assert_all_well, posix_only, print_result, result_of_child
 
 N_MUTANTS = 2000
 SEED = 19920101
@@ -442,29 +439,14 @@ def read_mutants(folder: Path) -> dict[str, dict[str, int]]:
 
 
 def main() -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    print(json.dumps(read_mutants(Path(sys.argv[1]))))
+    print_result(lambda: read_mutants(Path(sys.argv[1])), MEMORY)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits of memory are POSIX")
+@posix_only
 def test_mutants_are_read_exactly_or_refused(tmp_path: Path) -> None:
-    child = subprocess.run(
-        [sys.executable, "-m", f"tests.recordings.{Path(__file__).stem}", str(tmp_path)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr[-2000:]
-    result = json.loads(child.stdout)
+    result = result_of_child(__file__, str(tmp_path), seconds=240)
     for counts in result.values():
-        assert sum(counts.values()) == N_MUTANTS
-        wrong = [what for what in counts if what.split(": ")[1] not in ("refused", "exact")]
-        assert wrong == []
+        assert_all_well(counts, N_MUTANTS, ("refused", "exact"))
     # Neither a reader that refuses everything passes, nor one that looks at no header.
     each = N_MUTANTS // len(EDF_MUTATIONS)
     assert result["edf"]["truncated: refused"] == each
