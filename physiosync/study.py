@@ -15,6 +15,7 @@ from physiosync import outcome, promotion
 from physiosync.audit.run import audit_encoders, audit_once, demand_passed
 from physiosync.driving import only_driver
 from physiosync.errors import PhysioSyncError, RemoteError, StudyError
+from physiosync.evaluation import tasks_on_test_part
 from physiosync.feasibility import check_feasible
 from physiosync.files import sweep
 from physiosync.forecast import forecast
@@ -361,7 +362,7 @@ class Study:
         )
 
     def _test_tasks(self) -> list[FinetuneTask | BaselineTask]:
-        return outcome.tasks_on_test_part(
+        return tasks_on_test_part(
             self.folder, self.workload, self.options.finetuning, seed=self.options.seed
         )
 

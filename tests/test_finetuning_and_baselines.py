@@ -17,11 +17,11 @@ from sklearn.preprocessing import StandardScaler
 from physiosync.baselines import band_power, frozen_probe, majority
 from physiosync.encoders import EncoderConfig
 from physiosync.errors import SplitError
+from physiosync.evaluation import tasks_on_test_part
 from physiosync.finetuning import FinetuningConfig, finetune, fit_heads
 from physiosync.labels import Labels
 from physiosync.loading import Loader
 from physiosync.model import ModelConfig, PhysioSync
-from physiosync.outcome import tasks_on_test_part
 from physiosync.preprocessing import PreprocessingConfig
 from physiosync.probing import ProbeConfig, covering_windows, embedding, fit_predict
 from physiosync.recordings.base import Channels, Recording, Trial

@@ -120,7 +120,9 @@ def test_killed_and_taken_up_on_another_machine(
     each = predictions.groupby(["method", "target", "trial", "start_seconds"]).size()
     assert (each == 1).all(), "no prediction is doubled"
     assert len(json.loads(files["study.json"])["test_openings"]) == 2
-    assert b"search: 1/4 done" in files["study.log"], "the log of the first machine went on"
+    # What a driver wrote within its last moment, before the next upload, is lost with it.
+    beginnings = files["study.log"].count(b"working copy of the results in")
+    assert beginnings == 4, "each driver went on with the log of those before"
     assert _holding_secrets(folder, store) == []
     assert not [text for text in outputs if SECRET in text or PASSWORD in text]
 
