@@ -69,10 +69,10 @@ def prepare(
 
 def _stage(name: str, default: StudyOptions) -> Callable[..., None]:
     def run(options: tyro.conf.OmitArgPrefixes[StudyOptions] = default) -> None:
+        from physiosync.folded import study_of
         from physiosync.recordings.deap import find_deap, read_deap
-        from physiosync.study import Study
 
-        study = Study(options, find=find_deap, read=read_deap)
+        study = study_of(options, find=find_deap, read=read_deap)
         if name == "study":
             study.run()
         else:
@@ -131,6 +131,27 @@ def inspect(
         recording = read[names[0]]()
         write_report(out, recording, trial_of(recording, trial), words)
         print(f"\npictures in {out}")
+
+
+def compare(
+    results: tyro.conf.Positional[tuple[Path, ...]],
+    paper: bool = False,
+    out: Path | None = None,
+) -> None:
+    """Set the scores of studies beside each other, and beside the published ones.
+
+    Args:
+        results: Folders of studies, such as results/deap.
+        paper: Beside the numbers of arXiv 2504.17163, protocol by protocol.
+        out: Markdown file to write as well.
+    """
+    from physiosync.beside_paper import as_markdown, as_text, read_studies
+    from physiosync.files import write_text
+
+    studies = read_studies(results)
+    print(as_text(studies, paper=paper))
+    if out is not None:
+        write_text(out, as_markdown(studies, paper=paper))
 
 
 def clean(cache: Path | None = None) -> None:
@@ -212,6 +233,7 @@ def _main(words: Sequence[str]) -> None:
         commands[name].__doc__ = doc
     commands["inspect"] = inspect
     commands["audit"] = audit
+    commands["compare"] = compare
     commands["clean"] = clean
     commands["pull"] = pull
     tyro.extras.subcommand_cli_from_dict(commands, prog="physiosync", args=words)
@@ -230,6 +252,11 @@ def _as_begun(words: Sequence[str]) -> StudyOptions:
     begun = Ledger(folder).read().get("options", {})
     if ":***@" in (begun.get("storage") or ""):
         del begun["storage"]  # No file has its password; it has to be given again.
+    if "fold" in begun:
+        raise StudyError(
+            f"{folder}: expected a study, found fold {begun['fold']} of the study "
+            f"{begun['name']!r}; a stage runs for all folds: --name {begun['name']}"
+        )
     try:
         return StudyOptions(**begun)
     except ValueError as error:

@@ -132,8 +132,14 @@ def search_tables(database: optuna.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(trials), pd.DataFrame(curves)
 
 
-def _data(options: Mapping[str, Any]) -> str:
+def data_in_words(options: Mapping[str, Any]) -> str:
+    """Where a study's data came from, by its options."""
     return str(options["recordings"] or options["shards"] or "shards")
+
+
+def _name(options: Mapping[str, Any]) -> str:
+    fold = f", fold {options['fold']} of {options['folds']}" if "fold" in options else ""
+    return f"{options['name']}{fold}"
 
 
 def report(
@@ -169,8 +175,8 @@ def report(
     path = reporting.write_report(
         folder,
         header={
-            "study": folder.name,
-            "data": "synthetic cohort" if synthetic else _data(content["options"]),
+            "study": _name(content["options"]),
+            "data": "synthetic cohort" if synthetic else data_in_words(content["options"]),
             "protocol": protocol,
             "pairing": default.pairing,
             "trials": ", ".join(f"{n} {state.lower()}" for state, n in states.items()),

@@ -13,6 +13,7 @@ from physiosync import evidence, figures
 from physiosync.audit.verdict import AuditReport
 from physiosync.files import write_text
 from physiosync.tables import METHODS, label, subject_table
+from physiosync.wording import counted
 
 
 def render_text(table: pd.DataFrame, compared: pd.DataFrame, *, title: str) -> str:
@@ -27,7 +28,7 @@ def render_text(table: pd.DataFrame, compared: pd.DataFrame, *, title: str) -> s
     for target in table["target"].unique():
         rows = table[table["target"] == target]
         first = rows.iloc[0]
-        subjects = f"{first['n_subjects']:.0f} subjects"
+        subjects = counted(first["n_subjects"], "subject")
         if first["n_undefined"]:
             subjects += f", {first['n_undefined']:.0f} more with one class only"
         known = not np.isnan(first["chance"])
@@ -75,21 +76,9 @@ def write_report(
     notes : what was left out, and why
     audit : of the split
     """
-    about = f"{header['data']}; protocol {header['protocol']}"
-    loud = "synthetic" in header["data"].lower()
+    about = _about(header)
     sections = [
-        f"<h1>PhysioSync study “{escape(header['study'])}”</h1>",
-        '<p class="loud">The data of this study are synthetic.</p>' if loud else "",
-        _facts(header),
-        "<h2>Test trials</h2>",
-        _html_table(_readable(table, header["protocol"]), caption=f"Test trials. {about}."),
-        f"<p>{_HOW_TO_READ}</p>",
-        *_evidence(predictions, table, compared, about),
-        _figure(
-            figures.subjects(subject_table(predictions), METHODS),
-            f"Balanced accuracy of each subject's test trials; a dot a subject, a bar the mean, "
-            f"dashed: chance, where there are two classes. {about}.",
-        ),
+        *of_test_trials(header, predictions, table, compared),
         "<h2>Search</h2>",
         _figure(
             figures.history(search),
@@ -106,15 +95,67 @@ def write_report(
         else "<p>No finalists.</p>",
         f"<p>{_ONE_SE}</p>",
         *_audit(audit, about),
+        *left_out(notes),
+    ]
+    return save(folder, header, sections)
+
+
+def of_test_trials(
+    header: Mapping[str, str],
+    predictions: pd.DataFrame,
+    table: pd.DataFrame,
+    compared: pd.DataFrame,
+) -> list[str]:
+    """The page's top, down to the scores of test trials; parameters as of `write_report`."""
+    about = _about(header)
+    loud = "synthetic" in header["data"].lower()
+    return [
+        f"<h1>PhysioSync study “{escape(header['study'])}”</h1>",
+        '<p class="loud">The data of this study are synthetic.</p>' if loud else "",
+        _facts(header),
+        "<h2>Test trials</h2>",
+        _html_table(_readable(table, header["protocol"]), caption=f"Test trials. {about}."),
+        f"<p>{_HOW_TO_READ}</p>",
+        *_evidence(predictions, table, compared, about),
+        _figure(
+            figures.subjects(subject_table(predictions), METHODS),
+            f"Balanced accuracy of each subject's test trials; a dot a subject, a bar the mean, "
+            f"dashed: chance, where there are two classes. {about}.",
+        ),
+    ]
+
+
+def section(
+    title: str, header: Mapping[str, str], table: pd.DataFrame, sentences: Sequence[str]
+) -> list[str]:
+    """A heading, plain sentences and a table, with the data and the protocol in its caption."""
+    return [
+        f"<h2>{escape(title)}</h2>",
+        *(f"<p>{escape(sentence)}</p>" for sentence in sentences),
+        _html_table(table, caption=f"{title}. {_about(header)}."),
+    ]
+
+
+def left_out(notes: Sequence[str]) -> list[str]:
+    """What was left out, and why."""
+    return [
         "<h2>Left out</h2>",
         "<ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>"
         if notes
         else "<p>Nothing was left out.</p>",
     ]
+
+
+def save(folder: Path, header: Mapping[str, str], sections: Sequence[str]) -> Path:
+    """Write the page as report.html; returns its path."""
     html = _PAGE.format(title=escape(header["study"]), body="\n".join(sections))
     path = folder / "report.html"
     write_text(path, html)
     return path
+
+
+def _about(header: Mapping[str, str]) -> str:
+    return f"{header['data']}; protocol {header['protocol']}"
 
 
 def _evidence(

@@ -121,6 +121,11 @@ class WindowStore:
         return [path for path, _ in self._shards]
 
     @property
+    def dataset(self) -> str:
+        """As the shards name it; all names where they differ."""
+        return ", ".join(sorted({info.dataset for _, info in self._shards}))
+
+    @property
     def channels(self) -> dict[str, Channels]:
         """Modality -> its channels. Where subjects differ in unit, `unit` names all of them."""
         return dict(self._channels)

@@ -16,14 +16,14 @@ resumes; a larger --trials adds trials.
 import tyro
 
 from physiosync.cli import guarded
+from physiosync.folded import study_of
 from physiosync.options import StudyOptions
 from physiosync.recordings.deap import find_deap, read_deap
-from physiosync.study import Study
 
 
 def main() -> None:
     options = tyro.cli(StudyOptions, description=__doc__, default=StudyOptions(name="deap"))
-    guarded(lambda: Study(options, find=find_deap, read=read_deap).run())
+    guarded(lambda: study_of(options, find=find_deap, read=read_deap).run())
 
 
 if __name__ == "__main__":
