@@ -25,10 +25,11 @@ _NAMES = {"deap": "DEAP", "dreamer": "DREAMER"}
 _THRESHOLDS = {"deap": 5.0, "dreamer": 3.0}
 _COLUMNS = ["target", "what", "protocol", "accuracy", "F1", "balanced", "majority"]
 _HOW_TO_READ = (
-    "All in %. Published: mean +- standard deviation as printed; the released scripts average "
-    "accuracy and F1 over batches. Yours: accuracy of all test windows or whole trials; F1 (macro) "
-    "and balanced accuracy are means over subjects; majority: the accuracy of always answering the "
-    "class that is more frequent in training."
+    "All in %. Published: mean +- standard deviation as printed (rerun: of others' methods, by the "
+    "same paper); the released scripts average accuracy and F1 over batches. Yours: the encoder "
+    "that validation ranked first, fine-tuned; accuracy of all test windows or whole trials; F1 "
+    "(macro) and balanced accuracy are means over subjects; majority: the accuracy of always "
+    "answering the class that is more frequent in training."
 )
 
 
@@ -211,7 +212,7 @@ def _own_rows(studies: Sequence[Ran]) -> pd.DataFrame:
 
 def _published_row(score: Published) -> list[str]:
     spread = "" if score.sd is None else f" +- {score.sd:.2f}"
-    again = " (run again by it)" if score.method != "PhysioSync" else ""
+    again = " (rerun)" if score.method != "PhysioSync" else ""
     return [
         score.target,
         f"published: {score.method}{again}",
@@ -226,7 +227,8 @@ def _published_row(score: Published) -> list[str]:
 def _study_rows(study: Ran, target: str) -> Iterator[list[str]]:
     data = "SYNTHETIC " if study.is_synthetic else ""
     leaky = " (leaky)" if study.protocol == "window" else ""
-    for _, row in study.scores[study.scores["target"] == target].iterrows():
+    mine = study.scores[study.scores["target"] == target]
+    for _, row in mine.sort_values("level", ascending=False).iterrows():  # The paper's are windows.
         numbers = (row[c] for c in ("accuracy", "f1", "balanced_accuracy", "majority"))
         yield [
             target,

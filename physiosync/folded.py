@@ -55,6 +55,7 @@ class FoldedStudy(Study):
             validation=o.validation_share,
             seed=o.seed,
             calibration=o.calibration or o.calibration_share,
+            sites=self.store.sites,
         )
 
     @mirrored

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ def outer_folds(
     validation: float = 0.2,
     seed: int = 0,
     calibration: Sequence[str] | float = 0.2,
+    sites: Mapping[str, str] | None = None,
 ) -> tuple[Split, ...]:
     """Test every stimulus (subject; both) once; each fold draws its validation part from the rest.
 
@@ -37,6 +38,8 @@ def outer_folds(
     table : one row a trial, with "subject" and "stimulus"
     validation : share of all stimuli, and of all subjects
     calibration : protocol "subject": see `subject_split`; the same in all folds, and tested in none
+    sites : subject -> where they were recorded; each fold tests and validates on as equal a share
+        of every site as numbers allow
 
     Raises
     ------
@@ -47,7 +50,7 @@ def outer_folds(
     subjects, stimuli = (sorted(map(str, table[c].unique())) for c in ("subject", "stimulus"))
 
     def turns(what: str, names: list[str]) -> list[_Parts]:
-        return _turns(what, names, n_folds, validation, rng)
+        return _turns(what, names, n_folds, validation, rng, sites or {})
 
     if protocol == "stimulus":
         everybody = tuple(subjects)
@@ -86,21 +89,33 @@ def _splits(
 
 
 def _turns(
-    what: str, names: list[str], n_folds: int, validation: float, rng: np.random.Generator
+    what: str,
+    names: list[str],
+    n_folds: int,
+    validation: float,
+    rng: np.random.Generator,
+    sites: Mapping[str, str],
 ) -> list[_Parts]:
     if not 2 <= n_folds <= len(names):
         raise SplitError(f"--folds: expected 2 to {len(names)} folds of {what}, found {n_folds}")
     n_validation = max(1, round(validation * len(names)))
-    turns = []
-    for held in np.array_split(rng.permutation(names), n_folds):
-        others = rng.permutation([name for name in names if name not in held])
+
+    def by_site(names: list[str]) -> list[str]:
+        """By chance within a site, one site after the other."""
+        return sorted(map(str, rng.permutation(names)), key=lambda name: sites.get(name, ""))
+
+    order, turns = by_site(names), []
+    for first in range(n_folds):
+        held = order[first::n_folds]
+        others = by_site([name for name in names if name not in held])
         if len(others) - n_validation < 2:
             raise SplitError(
                 f"--folds {n_folds}: expected at least {len(held) + n_validation + 2} {what} for "
                 f"{n_validation} validation and {len(held)} test {what} in a fold, found "
                 f"{len(names)}"
             )
-        parts = others[n_validation:], others[:n_validation], held
-        train, validated, tested = (tuple(sorted(map(str, part))) for part in parts)
-        turns.append((train, validated, tested))
+        # At equal distances, so from each site its share.
+        picked = {others[int((i + 0.5) * len(others) / n_validation)] for i in range(n_validation)}
+        train = tuple(sorted(name for name in others if name not in picked))
+        turns.append((train, tuple(sorted(picked)), tuple(sorted(held))))
     return turns

@@ -105,7 +105,7 @@ def test_the_published_rows_stand_as_published_whatever_is_beside_them(
     lines = [_one_space(line) for line in sections["DEAP, published 'within'"]]
     for method, scores in RERUNS.items():
         for target, accuracy in scores.items():
-            row = f"{target} published: {method} (run again by it) within (leaky) {accuracy} - - -"
+            row = f"{target} published: {method} (rerun) within (leaky) {accuracy} - - -"
             assert row in lines
     assert (
         "deep models reach 53 to 57 % on DEAP's arousal, the trivial baseline 59 %"

@@ -90,6 +90,20 @@ def test_the_seed_decides_the_folds() -> None:
     assert outer_folds(table, 4, seed=1) != outer_folds(table, 4, seed=2)
 
 
+@pytest.mark.parametrize("protocol", ["subject", "both"])
+def test_every_fold_has_its_share_of_every_site(protocol: Protocol) -> None:
+    """As of DEAP's 22 people in Twente and 10 in Geneva."""
+    table = _table(n_subjects=32)
+    sites = {f"s{k}": "Twente" if k < 22 else "Geneva" for k in range(32)}
+    for seed in range(5):
+        found = outer_folds(table, 4, protocol=protocol, validation=0.25, seed=seed, sites=sites)
+        for split in found:
+            for part in (split.test, split.validation):
+                from_geneva = sum(sites[name] == "Geneva" for name in part.subjects)
+                assert len(part.subjects) == 8
+                assert from_geneva in (2, 3)
+
+
 @pytest.mark.parametrize(
     ("protocol", "n_folds", "message"),
     [
@@ -276,5 +290,6 @@ def test_each_fold_has_its_own_search_in_the_same_database(recordings: Path) -> 
     assert names == ["small-fold-1", "small-fold-2"]
     assert optuna.get_all_study_names(study.options.storage_url) == names
     assert [fold.split for fold in study.folds] == list(study.splits)
+    assert study.store.sites == {f"s0{k}": "Twente" for k in (1, 2, 3, 4)}
     with pytest.raises(StudyError, match="reuse_search: was False, is True"):
         _folded(recordings).check()
