@@ -1,20 +1,17 @@
-"""`physiosync STAGE ...`: one subcommand a stage, no logic."""
+"""`physiosync COMMAND ...`: what needs no study, and a word for each command; no logic."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from physiosync.errors import InputError, RecordingError, StudyError
+from physiosync.errors import InputError, RecordingError
 from physiosync.files import sweep
 from physiosync.formats import Prepare
-from physiosync.ledger import Ledger
-from physiosync.options import StudyOptions
 
 
 def prepare(
@@ -37,20 +34,6 @@ def prepare(
         strict=given.strict,
         on_subject=say,
     )
-
-
-def _stage(name: str, default: StudyOptions) -> Callable[..., None]:
-    def run(options: tyro.conf.OmitArgPrefixes[StudyOptions] = default) -> None:
-        from physiosync.recordings.deap import find_deap, read_deap
-        from physiosync.study import Study
-
-        study = Study(options, find=find_deap, read=read_deap)
-        if name == "study":
-            study.run()
-        else:
-            study.run_stage(name)
-
-    return run
 
 
 def inspect(
@@ -170,43 +153,21 @@ def audit(
         sys.exit(1)
 
 
+#: Those that need no torch, Ray or Optuna to start.
+_LIGHT: Mapping[str, Callable[..., None]] = {
+    "prepare": prepare,
+    "inspect": inspect,
+    "audit": audit,
+    "clean": clean,
+    "pull": pull,
+}
+
+
 def run_command(words: Sequence[str]) -> None:
     """Run what a command line asks for, without the word `physiosync`."""
-    commands: dict[str, Any] = {"prepare": prepare}
-    default = _as_begun(words)
-    for name, doc in (
-        ("study", "All stages, on shards that `prepare` made (or on DEAP's .dat files)."),
-        ("search", "Pretraining trials until --trials have ended."),
-        ("finalists", "The best configurations again, over folds and seeds."),
-        ("promote", "Rank the finalists; the best encoders go to best/."),
-        ("finetune", "Fine-tuning and baselines; opens the test part."),
-        ("report", "report.html and the main table."),
-    ):
-        # Recordings that the machine's set-up names are for recipes: this command takes shards.
-        shards_alone = default.model_copy(update={"recordings": None})
-        commands[name] = _stage(name, shards_alone if name == "study" else default)
-        commands[name].__doc__ = doc
-    commands["inspect"] = inspect
-    commands["audit"] = audit
-    commands["clean"] = clean
-    commands["pull"] = pull
+    commands: dict[str, Callable[..., Any]] = dict(_LIGHT)
+    if not words or words[0] not in _LIGHT:
+        from physiosync.stages import stages
+
+        commands |= stages(words)
     tyro.extras.subcommand_cli_from_dict(commands, prog="physiosync", args=words)
-
-
-def _as_begun(words: Sequence[str]) -> StudyOptions:
-    """The options that a study was begun with, if the command line names one; else the defaults.
-
-    So that a stage needs no more than --name, and can be given --trials or --cpus-per-trial.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--name", default=StudyOptions().name)
-    parser.add_argument("--results", type=Path, default=StudyOptions().results)
-    given, _ = parser.parse_known_args(list(words))
-    folder = StudyOptions(name=given.name, results=given.results).folder
-    begun = Ledger(folder).read().get("options", {})
-    if ":***@" in (begun.get("storage") or ""):
-        del begun["storage"]  # No file has its password; it has to be given again.
-    try:
-        return StudyOptions(**begun)
-    except ValueError as error:
-        raise StudyError(f"{folder}/study.json: {error}") from error

@@ -240,12 +240,16 @@ def between_people(features: pd.DataFrame, store: WindowStore) -> float:
 
 
 def alpha_readable(features: pd.DataFrame, store: WindowStore, parts: dict[str, Ints]) -> float:
-    """R2 on test pieces of a ridge regression from features to the mean log power at 8-13 Hz."""
+    """Correlation over a test person's pieces, mean over people, of their log power at 8-13 Hz
+    (mean over channels) and what a ridge regression reads from features."""
     train, test = parts["train"], parts["test"]
     alpha = band_of(store, np.concatenate([train, test]), 8.0, 13.0).mean(axis=1)
     ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11)))
     ridge.fit(features.loc[train], alpha.loc[train])
-    return float(ridge.score(features.loc[test], alpha.loc[test]))
+    read = pd.Series(ridge.predict(features.loc[test]), index=test)
+    people = store.trials["subject"].loc[test]
+    each = [read.loc[ids].corr(alpha.loc[ids]) for ids in people.groupby(people).groups.values()]
+    return float(np.mean(each))
 
 
 def answers(
@@ -465,7 +469,7 @@ def run(options: Options) -> None:
     mean = pd.DataFrame(held).mean()
     for what, words in (
         ("between ", "Share of the features' variance that lies between people"),
-        ("alpha ", "R2 of the alpha power of new people, from features of the frozen encoder"),
+        ("alpha ", "Correlation of a new person's alpha power with what features tell of it"),
     ):
         of_encoders = {k.removeprefix(what): v for k, v in mean.items() if k.startswith(what)}
         text += f"\n{words} (mean over folds): "

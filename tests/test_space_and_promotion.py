@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from physiosync.options import Preset, StudyOptions
+from physiosync.options import StudyOptions
+from physiosync.preprocessing import Preset
 from physiosync.pretraining import PretrainingConfig
 from physiosync.promotion import finalists, one_standard_error
 from physiosync.sampling import Pairing
