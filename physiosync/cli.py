@@ -16,7 +16,7 @@ from physiosync.files import causes, disk_is_full, sweep
 from physiosync.formats import Prepare
 from physiosync.interruption import Interrupted
 from physiosync.ledger import Ledger
-from physiosync.options import StudyOptions
+from physiosync.options import StudyOptions, default_options
 
 
 def guarded(run: Callable[[], None]) -> None:
@@ -218,7 +218,7 @@ def _main(words: Sequence[str]) -> None:
 
 
 def _as_begun(words: Sequence[str]) -> StudyOptions:
-    """The options that a study was begun with, if the command line names one; else the defaults.
+    """The options that a study was begun with, if the command line names one; else the preset's.
 
     So that a stage needs no more than --name, and can be given --trials or --cpus-per-trial.
     """
@@ -228,6 +228,8 @@ def _as_begun(words: Sequence[str]) -> StudyOptions:
     given, _ = parser.parse_known_args(list(words))
     folder = StudyOptions(name=given.name, results=given.results).folder
     begun = Ledger(folder).read().get("options", {})
+    if not begun:
+        return default_options(words)
     if ":***@" in (begun.get("storage") or ""):
         del begun["storage"]  # No file has its password; it has to be given again.
     try:

@@ -64,6 +64,38 @@ def space(
     }
 
 
+def of_one_length(base: PretrainingConfig) -> dict[str, BaseDistribution]:
+    """What takes the place of window lengths and lags where a trial is one long window of `base`.
+
+    A shorter window would see less of the trial, a longer one or a lag would leave it.
+    """
+    fixed = {
+        "short_seconds": round(base.short_seconds),
+        "long_pieces": base.long_pieces,
+        "lag_skin_seconds": 0,
+        "lag_body_seconds": 0,
+    }
+    return {name: IntDistribution(value, value) for name, value in fixed.items()}
+
+
+def holding(
+    distributions: Mapping[str, BaseDistribution], base: PretrainingConfig
+) -> dict[str, BaseDistribution]:
+    """The same, wide enough for `base` itself: it is tried first and is every study's control."""
+    wider = dict(distributions)
+    point = to_params(base)
+    for name, given in distributions.items():
+        value = point[name]
+        if isinstance(given, CategoricalDistribution) and value not in given.choices:
+            wider[name] = CategoricalDistribution((value, *given.choices))
+        elif isinstance(given, IntDistribution):
+            wider[name] = IntDistribution(min(given.low, value), max(given.high, value))
+        elif isinstance(given, FloatDistribution):
+            low, high = min(given.low, value), max(given.high, value)
+            wider[name] = FloatDistribution(low, high, log=given.log)
+    return wider
+
+
 def weights(split: float, share: float) -> tuple[float, float, float]:
     """(w_eeg, w_pps, w_cmca) from two numbers in 0..1; uniform numbers give a flat simplex.
 
