@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import Field, PlainSerializer, field_validator, model_validator
 
@@ -15,7 +15,7 @@ from physiosync.config import Config
 from physiosync.errors import StudyError
 from physiosync.finetuning import FinetuningConfig
 from physiosync.labels import Labels
-from physiosync.preprocessing import PreprocessingConfig
+from physiosync.preprocessing import PreprocessingConfig, Preset
 from physiosync.pretraining import PretrainingConfig
 from physiosync.probing import ProbeConfig
 from physiosync.remote import is_remote, url_of, working_folder
@@ -24,7 +24,6 @@ from physiosync.splits import Protocol
 from physiosync.storage import default_storage, without_password
 from physiosync.tuner import Resources
 
-Preset = Literal["small", "paper"]
 #: A folder, or the URL of an object store.
 Place: TypeAlias = Annotated[Path, PlainSerializer(url_of, when_used="json")]
 
@@ -196,7 +195,7 @@ class StudyOptions(Config):
     @property
     def preprocessing(self) -> PreprocessingConfig:
         """Of the preset."""
-        return PreprocessingConfig.paper() if self.preset == "paper" else PreprocessingConfig()
+        return PreprocessingConfig.of(self.preset)
 
     @property
     def labels(self) -> Labels:

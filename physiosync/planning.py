@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from physiosync import promotion
 from physiosync.options import StudyOptions
-from physiosync.space import holding, of_one_length, space
+from physiosync.space import of_one_length, space
 from physiosync.splits import (
     Split,
     both_split,
@@ -68,14 +68,14 @@ def search_space(
     """
     alone = options.pairing == "recording"
     found = space(
+        options.pretraining,
         n_subjects=len(split.train.subjects),
         n_stimuli=len(split.trials(table, "train")) if alone else len(split.train.stimuli),
         seconds=float(table["n_times"].min()) / sfreq,
-        pairing=options.pairing,
     )
     if options.stretch_seconds is not None:
         found |= of_one_length(options.pretraining)
-    return holding(found, options.pretraining)
+    return found
 
 
 def finalist_tasks(

@@ -236,7 +236,7 @@ def test_the_study_goes_on_and_says_what_it_is(
     with study.session():
         study.prepare()
     log = (study.folder / "study.log").read_text()
-    assert "protocol window: LEAKY" in log.splitlines()[3]
+    assert "protocol window: LEAKY" in log.splitlines()[2]
     assert "protocol window (leaky): FAILED, because the protocol is leaky" in log
     assert "failed         neighbours" in log
     assert study.split.protocol == "window"
