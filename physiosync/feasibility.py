@@ -48,6 +48,7 @@ def check_feasible(
         people = f"{len(split.validation.subjects)} subjects"
         clips = f"{len(split.validation.stimuli)} stimuli"
         sizes = {"stimulus": clips, "subject": people, "both": f"{people} and {clips}"}
+        sizes["window"] = f"{len(split.validation.stimuli)} stretches"
         raise StudyError(
             f"expected enough to train on for {options.finalist_folds} finalist "
             f"folds of {sizes[split.protocol]}, found room for "
