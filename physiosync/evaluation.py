@@ -15,12 +15,17 @@ TestTask = FinetuneTask | BaselineTask
 
 
 def tasks_on_test_part(
-    folder: Path, workload: Workload, config: FinetuningConfig, *, seed: int
+    folder: Path,
+    workload: Workload,
+    config: FinetuningConfig,
+    *,
+    seed: int,
+    pooled: bool = False,
 ) -> list[TestTask]:
     """Fine-tuning of every best encoder, and all baselines beside it.
 
-    Known people (protocol "stimulus") get a job each; without a whole trial to train on, or without
-    one to test, none. For people who are held out there is one classifier.
+    Known people get a job each; without a whole trial to train on, or without one to test, none.
+    For people who are held out, and if `pooled`, there is one classifier.
     """
     best = sorted((folder / "best").glob("rank-*"), key=lambda p: int(p.name[5:]))
     if not best:
@@ -29,7 +34,7 @@ def tasks_on_test_part(
     network = networks[0]
     split = workload.split
     subjects: Sequence[str | None] = [None]
-    if split.protocol == "stimulus":
+    if split.knows_people and not pooled:
         subjects = workload.tested(max(network.long_times for network in networks))
     tasks: list[TestTask] = []
     out = folder / "finetune"

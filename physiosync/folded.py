@@ -56,6 +56,7 @@ class FoldedStudy(Study):
             seed=o.seed,
             calibration=o.calibration or o.calibration_share,
             sites=self.store.sites,
+            stretch_seconds=o.stretch_seconds,
         )
 
     @mirrored

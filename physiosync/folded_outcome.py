@@ -16,12 +16,11 @@ from physiosync.audit.run import kept_audit
 from physiosync.files import atomic_path
 from physiosync.labels import Labels
 from physiosync.ledger import Ledger
-from physiosync.outcome import data_in_words
+from physiosync.outcome import data_in_words, tables_of
 from physiosync.predictions import trial_predictions
 from physiosync.scoring import score_by_subject
 from physiosync.splits import Split
 from physiosync.storage import dashboard_argument
-from physiosync.tables import main_table
 
 SHARED_TRAINING = (
     "Every trial is tested once, by encoders and classifiers that never met it. But the folds "
@@ -85,17 +84,22 @@ def report(
         *(f"{m}: in {n} of {len(folds)} folds, so in no table here" for m, n in partial.items()),
     ]
     everywhere = predictions[predictions["method"].map(in_folds) == len(folds)]
-    table, compared = main_table(everywhere), evidence.comparisons(everywhere)
+    split = Split.load(folds[0] / "split.json")
+    unit, table, compared = tables_of(everywhere, split)
+    one_for_all = bool(identity["pooled"]) or not split.knows_people
     best = [json.loads((path / "best/rank-1/metrics.json").read_text()) for path in folds]
     validation = evidence.validation_beside_test(
-        table, sum(m["mean_validation_score"] for m in best) / len(best), labels.objective
+        table,
+        sum(m["mean_validation_score"] for m in best) / len(best),
+        labels.objective,
+        unit=unit,
     )
     openings = [
         evidence.openings_in_words(Ledger(path).read()["test_openings"], n)
         for path, n in zip(folds, trials, strict=True)
     ]
     protocol = evidence.protocol_in_words(identity["protocol"])
-    sentences = [SHARED_TRAINING, BELOW_CHANCE]
+    sentences = [SHARED_TRAINING, BELOW_CHANCE] if unit == reporting.TRIALS else []
     if identity["protocol"] == "both":
         sentences.append(DIAGONAL.format(n=len(folds)))
     if identity["reuse_search"]:
@@ -105,6 +109,7 @@ def report(
         "data": "synthetic cohort" if synthetic else data_in_words(content["options"]),
         "protocol": protocol,
         "pairing": identity["pairing"],
+        "fine-tuning": "one classifier for all people" if one_for_all else "one for each person",
         "search": "in fold 1 alone, re-used" if identity["reuse_search"] else "one a fold",
         "seed": str(identity["seed"]),
         "openings of the test parts": "; ".join(
@@ -118,7 +123,7 @@ def report(
         folder,
         header,
         [
-            *reporting.of_test_trials(header, everywhere, table, compared),
+            *reporting.of_test_trials(header, everywhere, table, compared, unit=unit),
             *reporting.section(
                 "Folds", header, _fold_table(folds, everywhere, best, openings), sentences
             ),
@@ -126,12 +131,14 @@ def report(
         ],
     )
     kind = "SYNTHETIC data, " if synthetic else ""
-    title = f"{kind}protocol {protocol}; {len(folds)} folds; balanced accuracy of test trials"
+    title = f"{kind}protocol {protocol}; {len(folds)} folds; balanced accuracy of test {unit}"
     if identity["pairing"] == "recording":
         title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
+    if one_for_all and split.knows_people:
+        title += "\none classifier fine-tuned on all people (pooled)"
     return "\n".join(
         [
-            reporting.render_text(table, compared, title=title),
+            reporting.render_text(table, compared, title=title, unit=unit),
             "",
             *(line for sentence in sentences for line in _wrapped("note", sentence)),
             f"validation  {validation}",

@@ -55,7 +55,7 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
     jobs = o.finalists * o.finalist_folds * o.finalist_seeds
     searches = 1 if o.reuse_search else o.folds
     people = len(sources) or (0 if store is None else store.trials["subject"].nunique())
-    each = people if o.protocol == "stimulus" else 1
+    each = people if o.protocol in ("stimulus", "window") and not o.pooled else 1
     lines = [
         f"study {o.name!r} in {o.results_url or o.folder}",
         f"  recordings   {len(sources)} in {o.recordings}"

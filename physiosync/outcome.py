@@ -132,6 +132,16 @@ def search_tables(database: optuna.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(trials), pd.DataFrame(curves)
 
 
+def tables_of(predictions: pd.DataFrame, split: Split) -> tuple[str, pd.DataFrame, pd.DataFrame]:
+    """What is scored, its table, and the comparisons that can be made."""
+    seconds = split.stretch_seconds
+    unit = reporting.TRIALS if seconds is None else f"stretches of {seconds} s"
+    table = main_table(predictions, stretches=seconds is not None)
+    # Stretches of one trial are not independent, so nothing could be claimed.
+    compared = evidence.comparisons(predictions) if seconds is None else pd.DataFrame()
+    return unit, table, compared
+
+
 def data_in_words(options: Mapping[str, Any]) -> str:
     """Where a study's data came from, by its options."""
     return str(options["recordings"] or options["shards"] or "shards")
@@ -164,11 +174,13 @@ def report(
     content: Mapping[str, Any] = Ledger(folder).read()
     search, curves = search_tables(database)
     openings = evidence.openings_in_words(content["test_openings"], len(finished(database)))
-    protocol = evidence.protocol_in_words(Split.load(folder / "split.json").protocol)
-    table, compared = main_table(predictions), evidence.comparisons(predictions)
+    split = Split.load(folder / "split.json")
+    protocol = evidence.protocol_in_words(split.protocol)
+    pooled = bool(content["identity"]["pooled"]) or not split.knows_people
+    unit, table, compared = tables_of(predictions, split)
     best = json.loads((folder / "best" / "rank-1" / "metrics.json").read_text())
     validation = evidence.validation_beside_test(
-        table, best["mean_validation_score"], labels.objective
+        table, best["mean_validation_score"], labels.objective, unit=unit
     )
     audited = kept_audit(folder / "audit.json")
     states = search["state"].value_counts()
@@ -179,6 +191,7 @@ def report(
             "data": "synthetic cohort" if synthetic else data_in_words(content["options"]),
             "protocol": protocol,
             "pairing": default.pairing,
+            "fine-tuning": "one classifier for all people" if pooled else "one for each person",
             "trials": ", ".join(f"{n} {state.lower()}" for state, n in states.items()),
             "seed": str(content["identity"]["seed"]),
             "openings of the test part": openings,
@@ -194,13 +207,16 @@ def report(
         finalists=finalist_scores(finalists, default=default).drop(columns="path"),
         notes=list(left_out),
         audit=audited,
+        unit=unit,
     )
     kind = "SYNTHETIC data, " if synthetic else ""
-    title = f"{kind}protocol {protocol}; balanced accuracy of test trials"
+    title = f"{kind}protocol {protocol}; balanced accuracy of test {unit}"
     if default.pairing == "recording":
         title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
+    if pooled and split.knows_people:
+        title += "\none classifier fine-tuned on all people (pooled)"
     lines = [
-        reporting.render_text(table, compared, title=title),
+        reporting.render_text(table, compared, title=title, unit=unit),
         "",
         f"validation  {validation}",
         f"openings    of the test part: {openings}",

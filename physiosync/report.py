@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -15,14 +16,20 @@ from physiosync.files import write_text
 from physiosync.tables import METHODS, label, subject_table
 from physiosync.wording import counted
 
+#: What is scored, but under protocol "window".
+TRIALS = "trials"
 
-def render_text(table: pd.DataFrame, compared: pd.DataFrame, *, title: str) -> str:
+
+def render_text(
+    table: pd.DataFrame, compared: pd.DataFrame, *, title: str, unit: str = TRIALS
+) -> str:
     """The main table for a terminal of 100 columns.
 
     Parameters
     ----------
     table : see `tables.main_table`
     compared : see `evidence.comparisons`
+    unit : what is scored; if other than whole trials, accuracy and F1 are printed too, and no p
     """
     lines = [title, ""]
     for target in table["target"].unique():
@@ -39,12 +46,16 @@ def render_text(table: pd.DataFrame, compared: pd.DataFrame, *, title: str) -> s
                 f"  {label(str(row['method'])):<38} {row['balanced_accuracy']:.3f}  "
                 f"[{row['low']:.3f}, {row['high']:.3f}]"
             )
-            if known:
+            if unit != TRIALS:
+                line += f"  accuracy {row['accuracy']:.3f}  F1 {row['f1']:.3f}"
+            elif known:
                 of_all = f"{row['at_or_below_chance']:.0f} of {row['n_subjects']:.0f}"
                 line += f"  {of_all} at or below chance"
             lines.append(line)
         lines.extend(evidence.comparison_lines(compared, str(target)))
-    if len(compared):
+    if unit != TRIALS:
+        lines += ["", *wrap(_no_p(unit), width=100)]
+    elif len(compared):
         lines += ["", evidence.WHAT_P_IS]
     return "\n".join(lines)
 
@@ -61,6 +72,7 @@ def write_report(
     finalists: pd.DataFrame,
     notes: Sequence[str],
     audit: AuditReport | None = None,
+    unit: str = TRIALS,
 ) -> Path:
     """Write report.html: one file, no scripts, nothing fetched.
 
@@ -75,10 +87,11 @@ def write_report(
     finalists : runs with "configuration", "is_default", "fold", "seed", "score"
     notes : what was left out, and why
     audit : of the split
+    unit : what is scored; if other than whole trials, the page says that no p can be given
     """
     about = _about(header)
     sections = [
-        *of_test_trials(header, predictions, table, compared),
+        *of_test_trials(header, predictions, table, compared, unit=unit),
         "<h2>Search</h2>",
         _figure(
             figures.history(search),
@@ -105,21 +118,25 @@ def of_test_trials(
     predictions: pd.DataFrame,
     table: pd.DataFrame,
     compared: pd.DataFrame,
+    *,
+    unit: str = TRIALS,
 ) -> list[str]:
     """The page's top, down to the scores of test trials; parameters as of `write_report`."""
     about = _about(header)
     loud = "synthetic" in header["data"].lower()
+    leaky = "LEAKY" in header["protocol"]
     return [
         f"<h1>PhysioSync study “{escape(header['study'])}”</h1>",
         '<p class="loud">The data of this study are synthetic.</p>' if loud else "",
+        f'<p class="loud">{_LEAKY}</p>' if leaky else "",
         _facts(header),
-        "<h2>Test trials</h2>",
-        _html_table(_readable(table, header["protocol"]), caption=f"Test trials. {about}."),
-        f"<p>{_HOW_TO_READ}</p>",
+        f"<h2>Test {unit}</h2>",
+        _html_table(_readable(table, header["protocol"]), caption=f"Test {unit}. {about}."),
+        f"<p>{_HOW_TO_READ}</p>" if unit == TRIALS else f"<p>{_no_p(unit)}</p>",
         *_evidence(predictions, table, compared, about),
         _figure(
             figures.subjects(subject_table(predictions), METHODS),
-            f"Balanced accuracy of each subject's test trials; a dot a subject, a bar the mean, "
+            f"Balanced accuracy of each subject's test {unit}; a dot a subject, a bar the mean, "
             f"dashed: chance, where there are two classes. {about}.",
         ),
     ]
@@ -252,6 +269,17 @@ def _html_table(table: pd.DataFrame, *, caption: str) -> str:
     )
 
 
+def _no_p(unit: str) -> str:
+    return (
+        f"What is scored are {unit}, each on its own. Those of one trial are not independent, so "
+        "no p is given. Intervals resample people and whole clips."
+    )
+
+
+_LEAKY = (
+    "LEAKY: stretches of one trial lie on both sides of this split. Scores say how well a trial is "
+    "recognised that was trained on, and nothing of new clips or new people."
+)
 _HOW_TO_READ = (
     "Balanced accuracy is the mean of the recalls of the classes, taken for each subject's whole "
     "test trials (mean probability over their windows) and averaged over subjects. With two "

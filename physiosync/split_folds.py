@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from physiosync.errors import SplitError
-from physiosync.splits import Part, Protocol, Split, calibration_stimuli
+from physiosync.splits import PROTOCOLS, Part, Protocol, Split, calibration_stimuli
 
 #: Names of training, validation and test, each sorted.
 _Parts = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
@@ -23,6 +23,7 @@ def outer_folds(
     seed: int = 0,
     calibration: Sequence[str] | float = 0.2,
     sites: Mapping[str, str] | None = None,
+    stretch_seconds: int | None = None,
 ) -> tuple[Split, ...]:
     """Test every stimulus (subject; both) once; each fold draws its validation part from the rest.
 
@@ -40,6 +41,7 @@ def outer_folds(
     calibration : protocol "subject": see `subject_split`; the same in all folds, and tested in none
     sites : subject -> where they were recorded; each fold tests and validates on as equal a share
         of every site as numbers allow
+    stretch_seconds : protocol "window", LEAKY: length of the stretches that are the stimuli
 
     Raises
     ------
@@ -52,26 +54,25 @@ def outer_folds(
     def turns(what: str, names: list[str]) -> list[_Parts]:
         return _turns(what, names, n_folds, validation, rng, sites or {})
 
-    if protocol == "stimulus":
+    if protocol in ("stimulus", "window"):
         everybody = tuple(subjects)
         people = [(everybody, everybody, everybody)] * n_folds
-        return _splits(protocol, seed, people, turns("stimuli", stimuli))
+        what = "stimuli" if protocol == "stimulus" else "stretches"
+        found = _splits(protocol, seed, people, turns(what, stimuli))
+        if protocol == "stimulus":
+            return found
+        about = {"stretch_seconds": stretch_seconds, "note": PROTOCOLS["window"]}
+        return tuple(split.model_copy(update=about) for split in found)
     if protocol == "subject":
-        fixed = calibration_stimuli(stimuli, calibration, rng)
+        fixed = calibration_stimuli(table, calibration, rng)
         asked = tuple(name for name in stimuli if name not in fixed)
         clips = [(tuple(stimuli), asked, asked)] * n_folds
         return tuple(
             split.model_copy(update={"calibration": fixed})
             for split in _splits(protocol, seed, turns("subjects", subjects), clips)
         )
-    if protocol == "both":
-        pairs = _splits(protocol, seed, turns("subjects", subjects), turns("stimuli", stimuli))
-        return tuple(
-            split.model_copy(update={"calibration": split.train.stimuli}) for split in pairs
-        )
-    raise SplitError(
-        f"--folds: expected a protocol that holds stimuli or subjects out, found {protocol!r}"
-    )
+    pairs = _splits(protocol, seed, turns("subjects", subjects), turns("stimuli", stimuli))
+    return tuple(split.model_copy(update={"calibration": split.train.stimuli}) for split in pairs)
 
 
 def _splits(

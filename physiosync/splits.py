@@ -17,13 +17,14 @@ from physiosync.files import write_text
 Ints = NDArray[np.int64]
 
 PartName = Literal["train", "validation", "test"]
-Protocol = Literal["stimulus", "subject", "both"]
+Protocol = Literal["stimulus", "subject", "both", "window"]
 
 #: What a score under each protocol is about.
-PROTOCOLS: dict[Protocol, str] = {
+PROTOCOLS: dict[str, str] = {
     "stimulus": "known people, new clips",
     "subject": "new people, known clips",
     "both": "new people, new clips",
+    "window": "LEAKY: stretches of one trial on both sides",
 }
 
 
@@ -35,7 +36,11 @@ class Part(Config):
 
 
 class Split(Config):
-    """Three parts that share no stimulus, no subject, or neither, as the protocol says."""
+    """Three parts that share no stimulus, no subject, or neither, as the protocol says.
+
+    Protocol "window" is the papers', and leaky: its stimuli are stretches of clips (see
+    `WindowStore.in_stretches`), and stretches of one trial lie in all parts.
+    """
 
     protocol: Protocol = "stimulus"
     seed: int
@@ -45,6 +50,15 @@ class Split(Config):
     calibration: tuple[str, ...] = ()
     """Stimuli whose trials give each subject's scale, without labels, where people are held out.
     No validation or test trial is one of them."""
+    stretch_seconds: int | None = None
+    """Length of the stretches, where the stimuli are such."""
+    note: str = ""
+    """What whoever reads the file has to know."""
+
+    @property
+    def knows_people(self) -> bool:
+        """Whether the people who are tested are those who are trained on."""
+        return self.protocol in ("stimulus", "window")
 
     def trials(self, table: pd.DataFrame, *parts: PartName) -> Ints:
         """Trial ids (the index of `table`) of the named parts, ascending.
@@ -71,14 +85,14 @@ class Split(Config):
     def scale_trials(self, table: pd.DataFrame, *, final: bool) -> Ints:
         """Ids of the trials that each subject's scale is fitted on; their labels are not used.
 
-        Known people (protocol "stimulus") have training trials. Where people are held out, the
-        scale of everybody, trained on or not, comes from their trials with calibration stimuli.
+        Known people have training trials. Where people are held out, the scale of everybody,
+        trained on or not, comes from their trials with calibration stimuli.
 
         Parameters
         ----------
         final : for the test part, once nothing is chosen any more; else for the validation part
         """
-        if self.protocol == "stimulus":
+        if self.knows_people:
             return self.known(table) if final else self.trials(table, "train")
         subjects = (*self.train.subjects, *self.validation.subjects)
         if final:
@@ -149,7 +163,7 @@ def subject_split(
     rng = np.random.default_rng(seed)
     subjects, stimuli = _both(table)
     people = _divided(subjects, "subjects", validation, test, rng)
-    fixed = calibration_stimuli(stimuli, calibration, rng)
+    fixed = calibration_stimuli(table, calibration, rng)
     tested = [name for name in stimuli if name not in fixed]
     return _split("subject", seed, people, (stimuli, tested, tested), fixed)
 
@@ -186,7 +200,7 @@ def folds(split: Split, *, seed: int = 0) -> tuple[Split, ...]:
     rng = np.random.default_rng(seed)
     train, validation = split.train, split.validation
     clips = _turns(train.stimuli, validation.stimuli, rng)
-    if split.protocol == "stimulus":
+    if split.knows_people:
         return split, *(_fold(split, (train.subjects, train.subjects), what) for what in clips)
     people = _turns(train.subjects, validation.subjects, rng)
     if split.protocol == "subject":
@@ -222,7 +236,7 @@ def subject_folds(
     if not 2 <= n_folds <= len(subjects):
         raise SplitError(f"expected 2 to {len(subjects)} subject folds, found {n_folds}")
     rng = np.random.default_rng(seed)
-    fixed = calibration_stimuli(stimuli, calibration, rng)
+    fixed = calibration_stimuli(table, calibration, rng)
     tested = [name for name in stimuli if name not in fixed]
     return tuple(
         _split(
@@ -280,7 +294,7 @@ def _divided(
 
 
 def calibration_stimuli(
-    stimuli: list[str], given: Sequence[str] | float, rng: np.random.Generator
+    table: pd.DataFrame, given: Sequence[str] | float, rng: np.random.Generator
 ) -> tuple[str, ...]:
     """Those that are named, or a share of all by chance, sorted.
 
@@ -289,8 +303,9 @@ def calibration_stimuli(
     SplitError
         If one does not exist, or none is left to test people on.
     """
+    stimuli = _both(table)[1]
     if isinstance(given, float):
-        given = _names(rng.permutation(stimuli)[: max(1, round(given * len(stimuli)))])
+        given = _drawn_calibration(table, given, rng)
     if unknown := sorted(set(given) - set(stimuli)):
         raise SplitError(
             f"expected calibration stimuli among {', '.join(stimuli)}, found {', '.join(unknown)}"
@@ -301,6 +316,25 @@ def calibration_stimuli(
             f"found {len(set(given))} calibration stimuli of {len(stimuli)}"
         )
     return tuple(sorted(given))
+
+
+def _drawn_calibration(table: pd.DataFrame, share: float, rng: np.random.Generator) -> list[str]:
+    """A share of the stimuli at random, of which everybody who has two has some and lacks some.
+
+    Where people share few stimuli, a plain draw would leave some without a scale, and others
+    without a trial to be tested on.
+    """
+    stimuli = _both(table)[1]
+    drawn = set(_names(rng.permutation(stimuli)[: max(1, round(share * len(stimuli)))]))
+    own = {who: set(_names(mine.unique())) for who, mine in table.groupby("subject")["stimulus"]}
+    for mine in own.values():
+        if len(mine) > 1 and not mine & drawn:
+            drawn.add(str(rng.choice(sorted(mine))))
+    for mine in own.values():
+        if len(mine) > 1 and mine <= drawn:
+            spare = [x for x in sorted(mine) if all(o & drawn != {x} for o in own.values())]
+            drawn -= set(spare[:1])
+    return sorted(drawn)
 
 
 def _turns(

@@ -16,6 +16,7 @@ from physiosync.audit.run import audit_encoders, audit_once, demand_passed
 from physiosync.driving import only_driver
 from physiosync.errors import PhysioSyncError, RemoteError, StudyError
 from physiosync.evaluation import tasks_on_test_part
+from physiosync.evidence import protocol_in_words
 from physiosync.feasibility import check_feasible
 from physiosync.files import sweep
 from physiosync.forecast import forecast
@@ -143,6 +144,7 @@ class Study:
                 self.mirror.url_of(self.folder), url_of(o.shards_folder),
             )  # fmt: skip
             log.info("trials in %s", without_password(storage))
+            log.info("protocol %s", protocol_in_words(o.protocol))
             for folder in (self.folder, o.shards_folder):
                 sweep(folder)
             try:
@@ -224,7 +226,7 @@ class Study:
     def audit(self) -> None:
         """Prove the split, or stop."""
         path = self.folder / "split.json"
-        audited = audit_once(self.store, path, self.folder / "audit.json")
+        audited = audit_once(self.data.recorded, path, self.folder / "audit.json")
         for line in audited.lines()[: 1 if audited.passed else None]:
             log.info("  %s", line)
         demand_passed(audited, path)
@@ -286,7 +288,8 @@ class Study:
                 rank, uid, row["mean"], row["standard_error"], row["runs"],
             )  # fmt: skip
         path, best = self.folder / "split.json", sorted((self.folder / "best").glob("rank-*"))
-        demand_passed(audit_encoders(self.store, path, self.folder / "audit.json", best), path)
+        audited = audit_encoders(self.data.recorded, path, self.folder / "audit.json", best)
+        demand_passed(audited, path)
 
     @mirrored
     def finetune(self) -> None:
@@ -404,7 +407,11 @@ class Study:
 
     def _test_tasks(self) -> list[FinetuneTask | BaselineTask]:
         return tasks_on_test_part(
-            self.folder, self.workload, self.options.finetuning, seed=self.options.seed
+            self.folder,
+            self.workload,
+            self.options.finetuning,
+            seed=self.options.seed,
+            pooled=self.options.pooled,
         )
 
     def _jobs(self, stage: str, tasks: Sequence[Task]) -> None:

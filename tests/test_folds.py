@@ -110,7 +110,7 @@ def test_every_fold_has_its_share_of_every_site(protocol: Protocol) -> None:
         ("stimulus", 21, "2 to 20 folds of stimuli, found 21"),
         ("subject", 11, "2 to 10 folds of subjects, found 11"),
         ("both", 11, "2 to 10 folds of subjects, found 11"),
-        ("window", 5, "holds stimuli or subjects out, found 'window'"),
+        ("window", 21, "2 to 20 folds of stretches, found 21"),
     ],
 )
 def test_too_many_folds_are_refused(protocol: Protocol, n_folds: int, message: str) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from physiosync.evaluation import tasks_on_test_part
 from physiosync.labels import Labels
 from physiosync.model import PhysioSync
-from physiosync.outcome import tasks_on_test_part
 from physiosync.probing import ProbeConfig
 from physiosync.recordings.deap import find_deap, read_deap
 from physiosync.sampling import Pairing
