@@ -133,6 +133,7 @@ class Killed(Exception):
 def _folded(folder: Path, **changes: object) -> FoldedStudy:
     few: dict[str, object] = {
         "folds": 2, "reuse_search": True, "trials": 2, "max_epochs": 1, "epoch_seconds": 100,
+        "seed": 3,
         # One worker a stage, because starting them takes longest.
         "cpus_per_trial": float(os.cpu_count() or 1),
     }  # fmt: skip
