@@ -23,7 +23,7 @@ from physiosync.splits import Split
 from physiosync.storage import dashboard_argument
 
 SHARED_TRAINING = (
-    "Every trial is tested once, by encoders and classifiers that never met it. But the folds "
+    "No trial is tested twice, and none by encoders or classifiers that met it. But the folds "
     "share training data, so they are no independent repetitions: intervals and p are over "
     "subjects and clips, and take the trained networks as given."
 )

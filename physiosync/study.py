@@ -284,8 +284,8 @@ class Study:
         log.info("promote: %d of %d finalists to best/", self.options.promote, len(ranking))
         for rank, (uid, row) in enumerate(winners.iterrows(), 1):
             log.info(
-                "  rank-%d: %s, on fresh folds %.3f +- %.3f (0 chance, 1 perfect; %d runs)",
-                rank, uid, row["mean"], row["standard_error"], row["runs"],
+                "  rank-%d: %s, on fresh folds %.3f +- %.3f (0 chance, 1 perfect; %s)",
+                rank, uid, row["mean"], row["standard_error"], counted(row["runs"], "run"),
             )  # fmt: skip
         path, best = self.folder / "split.json", sorted((self.folder / "best").glob("rank-*"))
         audited = audit_encoders(self.data.recorded, path, self.folder / "audit.json", best)
