@@ -143,6 +143,7 @@ def report(
             *(line for sentence in sentences for line in _wrapped("note", sentence)),
             f"validation  {validation}",
             *_wrapped("openings", f"of the test parts: {header['openings of the test parts']}"),
+            f"audit       {_audits(folds)}",
             f"folds       {where}/fold-1 to fold-{len(folds)}: encoders, scores, reports",
             f"scores      {where}/predictions.parquet",
             f"report      {where}/{path.name}",
@@ -186,6 +187,13 @@ def _fold_table(
             }
         )
     return pd.DataFrame(rows)
+
+
+def _audits(folds: Sequence[Path]) -> str:
+    """What the folds' audits say, once if all say the same."""
+    kept = [kept_audit(folder / "audit.json") for folder in folds]
+    said = dict.fromkeys("none" if audited is None else audited.lines()[0] for audited in kept)
+    return f"{'; '.join(said)} ({len(folds)} folds)"
 
 
 def _score(predictions: pd.DataFrame) -> float:
