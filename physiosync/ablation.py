@@ -116,11 +116,9 @@ VARIANTS: tuple[Variant, ...] = (
         {"augmentation": {"recipe": "paper"}},
     ),
     Variant("paper-scaling", "scaling", "the paper's normalisation", {"scaling": "paper"}),
-    _windows(0.5, 5),
     _windows(1, 3),
     _windows(2, 3),
     _windows(2, 5),
-    _temperature(0.05),
     _temperature(0.1),
     _temperature(0.7),
     Variant("shuffled-pairs", "controls", "shuffled pairs", {"pairs": "shuffled"}),
@@ -209,15 +207,16 @@ class AblationTask(Config):
         n_times, sfreq = model.config.long_times, run.store.sfreq
         modalities = ("eeg", *model.config.pps_channels)
         scale = complete_trials(table, scale, modalities, 1)
-        parts = [
-            covering_windows(
-                table,
-                of_same_people(table, complete_trials(table, trials, modalities, n_times), scale),
-                n_times=n_times,
-                sfreq=sfreq,
-                seconds=probe.seconds,
-            )
+        train, held = (
+            of_same_people(table, complete_trials(table, trials, modalities, n_times), scale)
             for trials in (train, held)
+        )
+        if len(train) > probe.max_train_trials:
+            rng = np.random.default_rng(probe.seed)
+            train = np.sort(rng.choice(train, probe.max_train_trials, replace=False))
+        parts = [
+            covering_windows(table, ids, n_times=n_times, sfreq=sfreq, seconds=probe.seconds)
+            for ids in (train, held)
         ]
         probabilities = predict_trials(
             _of_signals(embedding(model, run.loader), model, self.signals),

@@ -3,7 +3,7 @@
     python studies/ablation.py                              # a SYNTHETIC cohort
     python studies/ablation.py --shards shards --split results/deap/split.json
 
-Data      12 synthetic people and 80 clips of 30 s; or shards of yours
+Data      12 synthetic people and 120 clips of 30 s; or shards of yours
 Variants  the default configuration with one thing changed each, beside two controls (shuffled
           pairs, no pretraining); all see the same seconds of signal, on the same clips and seeds
 Judged by a frozen linear probe on whole trials of clips that were held out, fold by fold. The test
@@ -48,8 +48,8 @@ from physiosync.tasks import Workload, write_predictions
 from physiosync.tuner import Resources, ray_session
 from physiosync.windows import WindowStore
 
-#: Many short clips, as in synthetic_table.py, on a seed that nothing was tuned on.
-COHORT = CohortConfig(n_subjects=12, n_stimuli=80, seconds=30.0, seed=50)
+#: Many short clips, for a clip that all share is one observation; a seed that nothing was tuned on.
+COHORT = CohortConfig(n_subjects=12, n_stimuli=120, seconds=30.0, seed=50)
 
 
 class Options(Config):
@@ -65,11 +65,16 @@ class Options(Config):
     """Where studies lie."""
     variants: tuple[str, ...] = ()
     """Names of some variants; default all. The default configuration is always run."""
-    folds: int = Field(default=3, ge=1)
-    """Held-out sets of clips; each is predicted by runs that never saw it."""
+    folds: int = Field(default=2, ge=1)
+    """Held-out sets of clips; each is predicted by runs that never saw it, with a seed of their
+    own."""
     seeds: int = Field(default=1, ge=1)
     """Runs of each variant on each fold."""
-    seconds: float = Field(default=30_000.0, gt=0)
+    validation_share: float = Field(default=0.3, gt=0, lt=1)
+    """Share of the stimuli that a fold holds out; not used with --split."""
+    test_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the stimuli that stay closed; not used with --split."""
+    seconds: float = Field(default=32_000.0, gt=0)
     """Signal that a run sees, in seconds, summed over subjects."""
     pps: tuple[str, ...] = ("gsr", "resp", "ppg")
     """Peripheral modalities to pair with the EEG."""
@@ -137,7 +142,12 @@ def planned(options: Options, shards: tuple[Path, ...], store: WindowStore) -> l
     if options.split is not None:
         split = Split.load(options.split)
     else:
-        split = stimulus_split(store.trials, seed=options.seed)
+        split = stimulus_split(
+            store.trials,
+            validation=options.validation_share,
+            test=options.test_share,
+            seed=options.seed,
+        )
     splits = folds(split, seed=options.seed)
     if len(splits) < options.folds:
         raise StudyError(f"--folds: expected at most {len(splits)}, found {options.folds}")
