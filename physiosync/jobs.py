@@ -11,6 +11,7 @@ from typing import Any
 
 from ray import tune
 
+from physiosync.ablation import AblationTask
 from physiosync.errors import StudyError
 from physiosync.interruption import Interruption
 from physiosync.mirror import Copies
@@ -26,9 +27,9 @@ from physiosync.tuner import (
     trial_folder_name,
 )
 
-Task = FinalistTask | FinetuneTask | BaselineTask
+Task = FinalistTask | FinetuneTask | BaselineTask | AblationTask
 _KINDS: Mapping[str, type[Task]] = {
-    kind.__name__: kind for kind in (FinalistTask, FinetuneTask, BaselineTask)
+    kind.__name__: kind for kind in (FinalistTask, FinetuneTask, BaselineTask, AblationTask)
 }
 
 
@@ -114,7 +115,7 @@ def _job(config: dict[str, Any]) -> None:
 
 
 def _encoder(task: Task) -> Path | None:
-    return None if isinstance(task, FinalistTask) else task.encoder
+    return None if isinstance(task, FinalistTask | AblationTask) else task.encoder
 
 
 def _encoders(tasks: Sequence[Task]) -> dict[Path | None, str]:
