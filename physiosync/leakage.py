@@ -177,12 +177,20 @@ def run_all(
     workers: int,
     on_job: Callable[[LeakageJob, pd.DataFrame], None] | None = None,
 ) -> pd.DataFrame:
-    """The rows of all jobs, in their order; each in a process of its own.
+    """The rows of all jobs, in their order.
 
     Parameters
     ----------
+    workers : processes; 1 for this one
     on_job : called after each, in the order in which they end
     """
+    if workers == 1:
+        tables = []
+        for job in jobs:
+            tables.append(job.run())
+            if on_job is not None:
+                on_job(job, tables[-1])
+        return pd.concat(tables, ignore_index=True)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         running = {pool.submit(job.run): job for job in jobs}
         for done in as_completed(running):
