@@ -64,6 +64,7 @@ def write_best(
         metrics = json.loads((first.output / "metrics.json").read_text())
         metrics |= {
             "data": "SYNTHETIC" if synthetic else "recordings",
+            "protocol": evidence.protocol_in_words(first.split.protocol),
             "rank": rank,
             "mean_validation_score": float(row["mean"]),
             "standard_error": float(row["standard_error"]),
