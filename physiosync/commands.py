@@ -122,7 +122,7 @@ def audit(
     """Prove a split: what its parts share. Exit status 0 if all checks pass, 1 if one fails.
 
     Args:
-        shards: Folder of the shards.
+        shards: Folder of the shards, or s3://bucket/prefix.
         split: split.json of a study, or windows as JSON, CSV or Parquet.
         checkpoint: Model folder; was it pretrained on the test part?
         json: Write the verdicts here.
@@ -132,10 +132,10 @@ def audit(
     from physiosync.audit.run import audit as prove
     from physiosync.errors import SplitError
     from physiosync.files import write_text
-    from physiosync.shards import find_shards
+    from physiosync.shard_store import local_shards
     from physiosync.windows import WindowStore
 
-    found = find_shards(shards)
+    found = local_shards(shards)
     left_out = {name.lower() for name in exclude}
     if strangers := left_out - {path.stem.lower() for path in found}:
         raise SplitError(f"--exclude: expected subjects of {shards}, found {sorted(strangers)[0]}")

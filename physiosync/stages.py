@@ -11,6 +11,7 @@ import tyro
 from physiosync.errors import StudyError
 from physiosync.ledger import Ledger
 from physiosync.options import StudyOptions, default_options
+from physiosync.remote import Remote
 
 
 def stages(words: Sequence[str]) -> dict[str, Callable[..., None]]:
@@ -55,7 +56,12 @@ def _as_begun(words: Sequence[str]) -> StudyOptions:
     parser.add_argument("--name", default=StudyOptions().name)
     parser.add_argument("--results", type=Path, default=StudyOptions().results)
     given, _ = parser.parse_known_args(list(words))
-    folder = StudyOptions(name=given.name, results=given.results).folder
+    named = StudyOptions(name=given.name, results=given.results)
+    folder = named.folder
+    if named.results_url is not None:
+        remote = Remote(named.results_url, patient=False)
+        if "study.json" in remote.sizes():
+            remote.fetch("study.json", folder / "study.json")
     begun = Ledger(folder).read().get("options", {})
     if not begun:
         return default_options(words)

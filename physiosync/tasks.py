@@ -15,7 +15,7 @@ from physiosync.config import Config
 from physiosync.files import atomic_path
 from physiosync.finetuning import Classifier, FinetuningConfig, finetune, fit_heads
 from physiosync.labels import Labels
-from physiosync.loading import complete_trials, of_same_people
+from physiosync.loading import complete_trials, of_same_people, usable_trials
 from physiosync.mirror import Copies, Mirror
 from physiosync.model import ModelConfig, PhysioSync
 from physiosync.pretraining import EpochReport, Pretraining, PretrainingConfig
@@ -101,13 +101,8 @@ def open_pretraining(
     scale = split.scale_trials(store.trials, final=False)
     open_part = store.restrict(np.concatenate([train, validation, scale]))
     n_times = config.model_config_for(store).long_times
-    train, validation, scale = (
-        complete_trials(store.trials, trials, ("eeg", *config.pps), n_times)
-        for trials in (train, validation, scale)
-    )
-    train, validation = (
-        of_same_people(store.trials, trials, scale) for trials in (train, validation)
-    )
+    modalities = ("eeg", *config.pps)
+    train, validation, _ = usable_trials(store.trials, split, modalities, n_times)
     probe = Probe(workload.probe, open_part.trials, train, validation, workload.labels)
     return Pretraining(config, open_part, split, seed, evaluate=probe)
 

@@ -18,7 +18,7 @@
            another time of the recording while pretraining (what is left then is not EEG-ECG
            coupling); batches of one person (no negative can be told by who it is); placebo: early
            against late rest, scaled on the rest between them
- Takes     about 15 minutes of processor time for ten people, so 8 minutes on two idle cores
+ Takes     16 minutes of processor time for ten people, so 10 minutes on two cores
  Can show  whether encoders transfer to new people, beside what needs no encoder. It can't show
            synchrony between people, nor emotion; and one episode a condition, the task always last
            and in a file of its own, means that all else that differs between two files counts too
@@ -99,6 +99,15 @@ METHODS = {
     "alone_centred": "the same, its features calibrated",
     "alone": "pretrained on batches of one person, fine-tuned",
 }
+
+
+#: Differences that the table is followed by.
+PAIRS = (
+    ("matched_probe", "untrained_probe"),
+    ("matched_probe", "shuffled_probe"),
+    ("matched", "scratch"),
+    ("alone", "matched"),
+)
 
 
 class Options(Config):
@@ -407,6 +416,10 @@ def table(scores: pd.DataFrame, people: int, folds: int, seed: int) -> str:
         if ("placebo", method) in scores.index:
             cells[2] = mean_and_interval(scores.loc[("placebo", method)].to_numpy())
         lines.append(f"| {words} | " + " | ".join(cells) + " |")
+    lines += ["", "Differences, rest or task:"]
+    for method, other in PAIRS:
+        gap = scores.loc[("task", method)] - scores.loc[("task", other)]
+        lines.append(f"* {method} less {other}: {mean_and_interval(gap.to_numpy())}")
     return "\n".join(lines) + "\n"
 
 
