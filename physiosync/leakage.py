@@ -46,10 +46,13 @@ class LeakageConfig(Config):
     """What is trained under either split."""
 
     pretraining: PretrainingConfig = PretrainingConfig(
-        epochs=2, epoch_seconds=15_000, lag_skin_seconds=0, lag_body_seconds=0
+        epochs=2, epoch_seconds=8_000, lag_skin_seconds=0, lag_body_seconds=0
     )
     """Its long window is the stretch, so there is no room for lags."""
-    finetuning: FinetuningConfig = FinetuningConfig(windows_per_trial=1)
+    finetuning: FinetuningConfig = FinetuningConfig(
+        windows_per_trial=1, epochs=6, encoder_learning_rate=1e-3
+    )
+    """As many epochs as the papers', and at their rate."""
     labels: Labels = Labels(targets={"arousal": 2, "valence": 2})
     probe: ProbeConfig = ProbeConfig()
     test_share: float = Field(default=0.25, gt=0, lt=1)
