@@ -15,6 +15,7 @@ from physiosync.preparation import Source, file_of
 from physiosync.pretraining_net import PretrainingNet
 from physiosync.progress import readable
 from physiosync.remote import url_of
+from physiosync.splits import PROTOCOLS
 from physiosync.windows import WindowStore
 
 #: Share of the epochs that ASHA with a reduction of 3 lets run, for a few dozen trials.
@@ -56,6 +57,7 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
     each = people if o.protocol in ("stimulus", "window") and not o.pooled else 1
     lines = [
         f"study {o.name!r} in {o.results_url or o.folder}",
+        f"  protocol     {o.protocol}: {PROTOCOLS[o.protocol]}",
         f"  recordings   {len(sources)} in {o.recordings}"
         if sources
         else f"  recordings   none; {people} shards as they are",

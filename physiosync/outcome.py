@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ def write_best(
         metrics = json.loads((first.output / "metrics.json").read_text())
         metrics |= {
             "data": "SYNTHETIC" if synthetic else "recordings",
+            "protocol": evidence.protocol_in_words(first.split.protocol),
             "rank": rank,
             "mean_validation_score": float(row["mean"]),
             "standard_error": float(row["standard_error"]),
@@ -198,7 +200,7 @@ def report(
         unit=unit,
     )
     kind = "SYNTHETIC data, " if synthetic else ""
-    title = f"{kind}protocol {protocol}; balanced accuracy of test {unit}"
+    title = fill(f"{kind}protocol {protocol}; balanced accuracy of test {unit}", width=100)
     if default.pairing == "recording":
         title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
     if pooled and split.knows_people:

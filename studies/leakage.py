@@ -38,7 +38,7 @@ from physiosync.recordings.deap import find_deap, read_deap
 from physiosync.recordings.synthetic import CohortConfig, write_cohort
 
 #: Many short clips: a clip that all share is one observation.
-COHORT: dict[str, Any] = {"n_subjects": 8, "n_stimuli": 40, "seconds": 30.0}
+COHORT: dict[str, Any] = {"n_subjects": 6, "n_stimuli": 32, "seconds": 30.0}
 
 
 class Options(Config):
