@@ -23,7 +23,10 @@ def render_text(table: pd.DataFrame, compared: pd.DataFrame, *, title: str) -> s
     table : see `tables.main_table`
     compared : see `evidence.comparisons`
     """
-    lines = [title, ""]
+    knows_chance = bool(table["chance"].notna().any())
+    heading = f"  {'':<38} {'balanced accuracy':<21}  accuracy (majority)"
+    lines = [title, heading + "  <= chance" * knows_chance]
+    majority = _majority_accuracy(table)
     for target in table["target"].unique():
         rows = table[table["target"] == target]
         first = rows.iloc[0]
@@ -34,13 +37,13 @@ def render_text(table: pd.DataFrame, compared: pd.DataFrame, *, title: str) -> s
         what = f"chance {first['chance']:.2f}" if known else f"{first['n_classes']} classes"
         lines.append(f"{target} ({what}; {subjects})")
         for _, row in rows.iterrows():
+            accuracy = f"{row['accuracy']:.3f} ({majority.get(target, '-')})"
             line = (
                 f"  {label(str(row['method'])):<38} {row['balanced_accuracy']:.3f}  "
-                f"[{row['low']:.3f}, {row['high']:.3f}]"
+                f"[{row['low']:.3f}, {row['high']:.3f}]  {accuracy}"
             )
             if known:
-                of_all = f"{row['at_or_below_chance']:.0f} of {row['n_subjects']:.0f}"
-                line += f"  {of_all} at or below chance"
+                line += f"{'':8}{row['at_or_below_chance']:.0f} of {row['n_subjects']:.0f}"
             lines.append(line)
         lines.extend(evidence.comparison_lines(compared, str(target)))
     if len(compared):
