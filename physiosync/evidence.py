@@ -19,12 +19,16 @@ PAIRS = (
     ("pretrained", "scratch"),
     ("pretrained", "majority"),
     ("pretrained_probe", "untrained_probe"),
+    ("pretrained_probe", "simclr_probe"),
+    ("pretrained_probe", "shuffled_probe"),
     ("pretrained", CHANCE),
 )
 _WORDS = {
     ("pretrained", "scratch"): "pretrained less scratch",
     ("pretrained", "majority"): "pretrained less majority",
     ("pretrained_probe", "untrained_probe"): "frozen pretrained less untrained",
+    ("pretrained_probe", "simclr_probe"): "frozen pretrained less SimCLR",
+    ("pretrained_probe", "shuffled_probe"): "frozen pretrained less shuffled pairs",
     ("pretrained", CHANCE): "pretrained less chance",
 }
 #: For a terminal: what the p of the printed table is.

@@ -65,6 +65,7 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
         f"  search       {o.trials} trials of up to {o.max_epochs} epochs",
         f"  finalists    {jobs} runs ({o.finalists} x {o.finalist_folds} folds x "
         f"{o.finalist_seeds} seeds)",
+        f"  controls     {2 * o.controls} runs: within-subject SimCLR, shuffled pairs",
         f"  fine-tuning  {each * (o.promote + 1)} jobs, and baselines",
         f"  on disk      about {size * 1.1 / 2**30:.1f} GiB of "
         "shards and mapped windows beside the recordings",
@@ -73,12 +74,12 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
         lines.append("  hours        prepare the shards first; then the speed can be measured")
         return "\n".join(lines)
     slots = max(1, int((os.cpu_count() or 1) / o.cpus_per_trial))
-    epochs = o.trials * o.max_epochs * _ASHA_SHARE + jobs * o.max_epochs
+    epochs = (o.trials * _ASHA_SHARE + jobs + 2 * o.controls) * o.max_epochs
     seconds = epochs * o.epoch_seconds * seconds_per_signal_second(o, store) * 1.2 / slots
     return "\n".join(
         [
             *lines,
-            f"  time         about {readable(seconds)} for search and finalists on this machine "
-            f"({slots} trials at once)",
+            f"  time         about {readable(seconds)} for search, finalists and controls on this "
+            f"machine ({slots} trials at once)",
         ]
     )

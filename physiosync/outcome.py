@@ -16,6 +16,7 @@ import pandas as pd
 from physiosync import evidence
 from physiosync import report as reporting
 from physiosync.audit.run import kept_audit
+from physiosync.baselines.methods import PROBES
 from physiosync.evaluation import TestTask
 from physiosync.files import atomic_path
 from physiosync.labels import Labels
@@ -104,7 +105,7 @@ def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
         ],
         ignore_index=True,
     )
-    tuned = scores["method"].str.startswith("pretrained") & (scores["method"] != "pretrained_probe")
+    tuned = scores["method"].str.startswith("pretrained") & ~scores["method"].isin(PROBES)
     for name, table in (
         ("predictions", predictions),
         ("finetune", scores[tuned]),

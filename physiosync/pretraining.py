@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from physiosync.model import Length, ModelConfig, PhysioSync, Role
 from physiosync.pretraining_net import PretrainingNet
 from physiosync.provenance import Seen
 from physiosync.recording_sampling import RecordingSampler
-from physiosync.sampling import Batch, MomentSampler, Pairing, Sampler
+from physiosync.sampling import Batch, MomentSampler, Pairing, Pairs, Sampler
 from physiosync.scaling import ScalingKind
 from physiosync.splits import Split
 from physiosync.training import (
@@ -80,9 +80,10 @@ class PretrainingConfig(Config):
     pairing: Pairing = "stimulus"
     """stimulus: people who met one stimulus, as PhysioSync does. recording: one person's EEG and
     PPS, and neighbouring windows, for people who share no stimulus; another method."""
-    pairs: Literal["matched", "shuffled"] = "matched"
+    pairs: Pairs = "matched"
     """"shuffled" is a negative control: positives share neither stimulus nor time. Paired by
-    recording, only EEG and PPS are put out of step."""
+    recording, only EEG and PPS are put out of step. "self" is another: positives are two augmented
+    views of one window of one person, as in SimCLR (Chen et al. 2020)."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> PretrainingConfig:

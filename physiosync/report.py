@@ -30,7 +30,10 @@ def render_text(
     compared : see `evidence.comparisons`
     unit : what is scored; if other than whole trials, accuracy and F1 are printed too, and no p
     """
-    lines = [title, ""]
+    knows_chance = bool(table["chance"].notna().any())
+    heading = f"  {'':<38} {'balanced accuracy':<21}  accuracy (majority)"
+    lines = [title, heading + "  <= chance" * (knows_chance and unit == TRIALS)]
+    majority = _majority_accuracy(table)
     for target in table["target"].unique():
         rows = table[table["target"] == target]
         first = rows.iloc[0]
@@ -41,15 +44,15 @@ def render_text(
         what = f"chance {first['chance']:.2f}" if known else f"{first['n_classes']} classes"
         lines.append(f"{target} ({what}; {subjects})")
         for _, row in rows.iterrows():
+            accuracy = f"{row['accuracy']:.3f} ({majority.get(target, '-')})"
             line = (
                 f"  {label(str(row['method'])):<38} {row['balanced_accuracy']:.3f}  "
-                f"[{row['low']:.3f}, {row['high']:.3f}]"
+                f"[{row['low']:.3f}, {row['high']:.3f}]  {accuracy}"
             )
             if unit != TRIALS:
-                line += f"  accuracy {row['accuracy']:.3f}  F1 {row['f1']:.3f}"
+                line += f"  F1 {row['f1']:.3f}"
             elif known:
-                of_all = f"{row['at_or_below_chance']:.0f} of {row['n_subjects']:.0f}"
-                line += f"  {of_all} at or below chance"
+                line += f"{'':8}{row['at_or_below_chance']:.0f} of {row['n_subjects']:.0f}"
             lines.append(line)
         lines.extend(evidence.comparison_lines(compared, str(target)))
     if unit != TRIALS:

@@ -13,9 +13,10 @@ import optuna
 
 from physiosync import outcome, promotion
 from physiosync.audit.run import audit_encoders, audit_once, demand_passed
+from physiosync.controls import control_tasks, trained
 from physiosync.driving import only_driver
 from physiosync.errors import PhysioSyncError, RemoteError, StudyError
-from physiosync.evaluation import tasks_on_test_part
+from physiosync.evaluation import absent_methods, tasks_on_test_part
 from physiosync.evidence import protocol_in_words
 from physiosync.feasibility import check_feasible
 from physiosync.files import sweep
@@ -90,6 +91,7 @@ class Study:
                 self.search()
                 self.run_finalists()
                 self.promote()
+                self.controls()
                 self.finetune()
             self.report()
 
@@ -266,9 +268,18 @@ class Study:
         demand_passed(audited, path)
 
     @mirrored
+    def controls(self) -> None:
+        """The winner's pretraining once more, without what its method claims to live on."""
+        if self.options.controls:
+            tasks, _ = self._control_tasks()
+            self._jobs("controls", list(tasks.values()))
+
+    @mirrored
     def finetune(self) -> None:
         """Fine-tuning and baselines on the test part: the only stage that opens it."""
         tasks = self._test_tasks()
+        for sentence in self._absent():
+            log.info("  left out: %s", sentence)
         tested = self.workload.tested(max(task.network.long_times for task in tasks))
         for subject in sorted({*self.split.test.subjects} - {*tested}):
             log.info("  left out: %s has no whole trial to be scaled on, or none to test", subject)
@@ -291,7 +302,7 @@ class Study:
             finalists=self._finalist_tasks(),
             default=self.options.pretraining,
             labels=self.options.labels,
-            left_out=self.store.left_out,
+            left_out=[*self.store.left_out, *self._absent()],
             synthetic=self.synthetic,
             storage=self.options.storage_url,
             where=self.mirror.url_of(self.folder),
@@ -364,6 +375,21 @@ class Study:
             self.folder / "tune" / "encoders",
         )
 
+    def _control_tasks(self) -> tuple[dict[str, FinalistTask], list[str]]:
+        return control_tasks(self.folder, self.workload, seed=self.options.seed)
+
+    def _control_encoders(self) -> tuple[dict[str, Path], list[str]]:
+        """Method -> the encoder that it judges; and why others are not there, in sentences."""
+        if not self.options.controls:
+            return {}, ["control encoders, by --no-controls"]
+        tasks, sentences = self._control_tasks()
+        _need([task.output for task in tasks.values()], "controls")
+        return trained(tasks, sentences)
+
+    def _absent(self) -> list[str]:
+        """Why methods have no row in the tables, in sentences."""
+        return absent_methods(self.folder, self.workload) + self._control_encoders()[1]
+
     def _test_tasks(self) -> list[FinetuneTask | BaselineTask]:
         return tasks_on_test_part(
             self.folder,
@@ -371,6 +397,7 @@ class Study:
             self.options.finetuning,
             seed=self.options.seed,
             pooled=self.options.pooled,
+            controls=self._control_encoders()[0],
         )
 
     def _jobs(self, stage: str, tasks: Sequence[Task]) -> None:
