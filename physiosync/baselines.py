@@ -12,12 +12,16 @@ from physiosync.loading import complete_trials, scaled_loader
 from physiosync.model import PhysioSync
 from physiosync.predictions import prediction_rows
 from physiosync.probing import covering_windows, embedding, fit_predict, predict_trials
+from physiosync.scoring import mean_by
 from physiosync.windows import WindowStore
 
 Ints = NDArray[np.int64]
 
 #: Frequency bands in Hz; the recordings are band-passed at 4-45 Hz.
 BANDS = {"theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0), "gamma": (30.0, 45.0)}
+
+#: Inverse strength of the L2 penalty on its z-scored features (scikit-learn's C).
+BAND_POWER_PENALTY = 0.01
 
 
 def majority(
@@ -47,7 +51,7 @@ def band_power(
     train: Ints,
     test: Ints,
     labels: Labels,
-    penalty: float = 0.01,
+    penalty: float = BAND_POWER_PENALTY,
     scale: Ints | None = None,
 ) -> pd.DataFrame:
     """Log band power of each EEG channel, z-scored per subject, and one linear classifier over all
@@ -59,15 +63,9 @@ def band_power(
         without any get everyone's; one trial alone gives a mean and leaves the spread as it is
     """
     table = store.trials
-    scale = train if scale is None else scale
-    trials = np.unique(np.concatenate([train, test, scale]))
-    powers = np.stack([_log_band_power(store, int(trial)) for trial in trials])
-    features = pd.DataFrame(powers, index=trials)
-    for ids in table.loc[trials].groupby("subject").groups.values():
-        mine = np.intersect1d(ids.to_numpy(), scale)
-        reference = features.loc[mine] if len(mine) else features.loc[train]
-        spread = reference.std().replace(0.0, 1.0).fillna(1.0)
-        features.loc[ids] = (features.loc[ids] - reference.mean()) / spread
+    features = band_power_features(
+        store, train=train, test=test, scale=train if scale is None else scale
+    )
     rows = []
     for target, n_classes in labels.targets.items():
         y = labels.classes(table, target).loc[train].to_numpy()
@@ -80,6 +78,27 @@ def band_power(
         )
         rows.append(_rows(table, test, target, p, labels))
     return pd.concat(rows, ignore_index=True)
+
+
+def band_power_features(
+    store: WindowStore, *, train: Ints, test: Ints, scale: Ints
+) -> pd.DataFrame:
+    """Log power of each band and EEG channel, z-scored per subject: a row a trial (index: its id).
+
+    Parameters
+    ----------
+    scale : see `band_power`
+    """
+    table = store.trials
+    trials = np.unique(np.concatenate([train, test, scale]))
+    powers = np.stack([_log_band_power(store, int(trial)) for trial in trials])
+    features = pd.DataFrame(powers, index=trials)
+    for ids in table.loc[trials].groupby("subject").groups.values():
+        mine = np.intersect1d(ids.to_numpy(), scale)
+        reference = features.loc[mine] if len(mine) else features.loc[train]
+        spread = reference.std().replace(0.0, 1.0).fillna(1.0)
+        features.loc[ids] = (features.loc[ids] - reference.mean()) / spread
+    return features
 
 
 def frozen_probe(
@@ -134,6 +153,24 @@ def frozen_probe(
         ],
         ignore_index=True,
     )
+
+
+def trial_features(
+    model: PhysioSync, store: WindowStore, trials: Ints, *, scale: Ints
+) -> pd.DataFrame:
+    """Mean features of the windows that cover each trial: a row a trial (index: its id).
+
+    Parameters
+    ----------
+    trials : ids; whole ones that the network can read
+    scale : ids of the trials that each subject's scale is fitted on
+    """
+    windows = covering_windows(
+        store.trials, trials, n_times=model.config.long_times, sfreq=store.sfreq, seconds=None
+    )
+    loader = scaled_loader(store, scale, model.config.lags, model.config.scaling)
+    names, mean = mean_by(embedding(model, loader)(windows.trials, windows.starts), windows.trials)
+    return pd.DataFrame(mean, index=names)
 
 
 def _shares(labels: pd.Series[int], n_classes: int) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from typing import Any
 from ray import tune
 
 from physiosync.errors import StudyError
+from physiosync.further_tasks import AnalysisTask, PooledTask
 from physiosync.interruption import Interruption
 from physiosync.mirror import Copies
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask
@@ -26,9 +27,10 @@ from physiosync.tuner import (
     trial_folder_name,
 )
 
-Task = FinalistTask | FinetuneTask | BaselineTask
+Task = FinalistTask | PooledTask | FinetuneTask | BaselineTask | AnalysisTask
 _KINDS: Mapping[str, type[Task]] = {
-    kind.__name__: kind for kind in (FinalistTask, FinetuneTask, BaselineTask)
+    kind.__name__: kind
+    for kind in (FinalistTask, PooledTask, FinetuneTask, BaselineTask, AnalysisTask)
 }
 
 
@@ -114,7 +116,7 @@ def _job(config: dict[str, Any]) -> None:
 
 
 def _encoder(task: Task) -> Path | None:
-    return None if isinstance(task, FinalistTask) else task.encoder
+    return None if isinstance(task, FinalistTask | PooledTask) else task.encoder
 
 
 def _encoders(tasks: Sequence[Task]) -> dict[Path | None, str]:

@@ -12,11 +12,13 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from physiosync import evidence
+from physiosync import evidence, scrutiny, scrutiny_page
 from physiosync import report as reporting
 from physiosync.audit.run import kept_audit
 from physiosync.evaluation import TestTask
 from physiosync.files import atomic_path
+from physiosync.finetuning import FinetuningConfig
+from physiosync.further_tasks import AnalysisTask
 from physiosync.labels import Labels
 from physiosync.ledger import Ledger
 from physiosync.model import PhysioSync
@@ -89,12 +91,20 @@ def _holds(folder: Path, uid: str) -> bool:
 
 
 def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
-    """Gather the jobs' files: predictions.parquet, finetune.parquet and baselines.parquet."""
-    parts = [
-        pd.read_parquet(task.output).assign(encoder=task.output.parent.name, method=task.method)
-        for task in tasks
-    ]
-    predictions = pd.concat(parts, ignore_index=True)
+    """Gather the jobs' files: {predictions, finetune, baselines, kshot, analyses}.parquet."""
+
+    def gathered(kinds: Sequence[TestTask]) -> pd.DataFrame:
+        parts = [
+            pd.read_parquet(task.output).assign(encoder=task.output.parent.name, method=task.method)
+            for task in kinds
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    analyses = gathered([task for task in tasks if isinstance(task, AnalysisTask)])
+    predictions = gathered([task for task in tasks if not isinstance(task, AnalysisTask)])
+    adapted = predictions.get("shots", pd.Series(0, predictions.index)).fillna(0) > 0
+    kshot, extra = predictions[adapted], ["shots", "draw", "available"]
+    predictions = predictions[~adapted].drop(columns=extra, errors="ignore")
     scores = pd.concat(
         [
             scores_of(rows).assign(method=method, encoder=encoder)
@@ -107,7 +117,11 @@ def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
         ("predictions", predictions),
         ("finetune", scores[tuned]),
         ("baselines", scores[~tuned]),
+        ("kshot", kshot.astype(dict.fromkeys(extra, int)) if len(kshot) else kshot),
+        ("analyses", analyses),
     ):
+        if not len(table):
+            continue
         with atomic_path(folder / f"{name}.parquet") as part:
             table.to_parquet(part, index=False)
 
@@ -143,6 +157,7 @@ def report(
     finalists: Sequence[FinalistTask],
     default: PretrainingConfig,
     labels: Labels,
+    finetuning: FinetuningConfig,
     left_out: Sequence[str],
     synthetic: bool,
     storage: str,
@@ -164,6 +179,8 @@ def report(
     validation = evidence.validation_beside_test(
         table, best["mean_validation_score"], labels.objective
     )
+    warnings = scrutiny.too_few(predictions)
+    beside = scrutiny.read(folder, predictions, labels, finetuning.shots.trials)
     audited = kept_audit(folder / "audit.json")
     states = search["state"].value_counts()
     path = reporting.write_report(
@@ -188,13 +205,17 @@ def report(
         finalists=finalist_scores(finalists, default=default).drop(columns="path"),
         notes=list(left_out),
         audit=audited,
+        warnings=warnings,
+        beside=scrutiny_page.sections(
+            beside, "synthetic cohort" if synthetic else _data(content["options"])
+        ),
     )
     kind = "SYNTHETIC data, " if synthetic else ""
     title = f"{kind}protocol {protocol}; balanced accuracy of test trials"
     if default.pairing == "recording":
         title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
     lines = [
-        reporting.render_text(table, compared, title=title),
+        reporting.render_text(table, compared, title=title, shots=beside.kshot, warnings=warnings),
         "",
         f"validation  {validation}",
         f"openings    of the test part: {openings}",

@@ -9,21 +9,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from physiosync import evidence, figures
+from physiosync import evidence, figures, kshot_curve
 from physiosync.audit.verdict import AuditReport
 from physiosync.files import write_text
+from physiosync.page import bullets, facts, figure, html_table, page
 from physiosync.tables import METHODS, label, subject_table
 
 
-def render_text(table: pd.DataFrame, compared: pd.DataFrame, *, title: str) -> str:
+def render_text(
+    table: pd.DataFrame,
+    compared: pd.DataFrame,
+    *,
+    title: str,
+    shots: pd.DataFrame | None = None,
+    warnings: Sequence[str] = (),
+) -> str:
     """The main table for a terminal of 100 columns.
 
     Parameters
     ----------
     table : see `tables.main_table`
     compared : see `evidence.comparisons`
+    shots : see `kshot_curve.kshot_table`
+    warnings : sentences for the top
     """
-    lines = [title, ""]
+    lines = [title, *warnings, ""]
     for target in table["target"].unique():
         rows = table[table["target"] == target]
         first = rows.iloc[0]
@@ -43,6 +53,8 @@ def render_text(table: pd.DataFrame, compared: pd.DataFrame, *, title: str) -> s
                 line += f"  {of_all} at or below chance"
             lines.append(line)
         lines.extend(evidence.comparison_lines(compared, str(target)))
+        if shots is not None:
+            lines.extend(kshot_curve.kshot_lines(shots, str(target)))
     if len(compared):
         lines += ["", evidence.WHAT_P_IS]
     return "\n".join(lines)
@@ -60,6 +72,8 @@ def write_report(
     finalists: pd.DataFrame,
     notes: Sequence[str],
     audit: AuditReport | None = None,
+    warnings: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> Path:
     """Write report.html: one file, no scripts, nothing fetched.
 
@@ -74,46 +88,47 @@ def write_report(
     finalists : runs with "configuration", "is_default", "fold", "seed", "score"
     notes : what was left out, and why
     audit : of the split
+    warnings : sentences for the top
+    beside : sections of `scrutiny.sections`, as HTML
     """
     about = f"{header['data']}; protocol {header['protocol']}"
     loud = "synthetic" in header["data"].lower()
     sections = [
         f"<h1>PhysioSync study “{escape(header['study'])}”</h1>",
         '<p class="loud">The data of this study are synthetic.</p>' if loud else "",
-        _facts(header),
+        *(f'<p class="loud">{escape(sentence)}</p>' for sentence in warnings),
+        facts(header),
         "<h2>Test trials</h2>",
-        _html_table(_readable(table, header["protocol"]), caption=f"Test trials. {about}."),
+        html_table(_readable(table, header["protocol"]), caption=f"Test trials. {about}."),
         f"<p>{_HOW_TO_READ}</p>",
         *_evidence(predictions, table, compared, about),
-        _figure(
+        figure(
             figures.subjects(subject_table(predictions), METHODS),
             f"Balanced accuracy of each subject's test trials; a dot a subject, a bar the mean, "
             f"dashed: chance, where there are two classes. {about}.",
         ),
+        *beside,
         "<h2>Search</h2>",
-        _figure(
+        figure(
             figures.history(search),
             f"Objective of each trial (validation stimuli, 0 is chance, 1 perfect). {about}.",
         )
         if len(search)
         else "<p>No search trials.</p>",
-        _figure(figures.curves(curves), f"Objective by epoch, best so far. {about}.")
+        figure(figures.curves(curves), f"Objective by epoch, best so far. {about}.")
         if len(curves)
         else "<p>No learning curves.</p>",
         "<h2>Finalists</h2>",
-        _html_table(_finalist_table(finalists), caption=f"Validation, fresh folds. {about}.")
+        html_table(_finalist_table(finalists), caption=f"Validation, fresh folds. {about}.")
         if len(finalists)
         else "<p>No finalists.</p>",
         f"<p>{_ONE_SE}</p>",
         *_audit(audit, about),
         "<h2>Left out</h2>",
-        "<ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>"
-        if notes
-        else "<p>Nothing was left out.</p>",
+        bullets(notes) if notes else "<p>Nothing was left out.</p>",
     ]
-    html = _PAGE.format(title=escape(header["study"]), body="\n".join(sections))
     path = folder / "report.html"
-    write_text(path, html)
+    write_text(path, page(header["study"], sections))
     return path
 
 
@@ -123,10 +138,10 @@ def _evidence(
     """Comparisons, and what the probabilities are worth."""
     shown = evidence.readable_probabilities(predictions, table)
     shown["method"] = shown["method"].map(label)
-    parts = [_html_table(shown, caption=f"Beside the scores. {about}.")]
+    parts = [html_table(shown, caption=f"Beside the scores. {about}.")]
     if len(compared):
         readable = evidence.readable_comparisons(compared)
-        parts.insert(0, _html_table(readable, caption=f"Comparisons. {about}."))
+        parts.insert(0, html_table(readable, caption=f"Comparisons. {about}."))
         parts.insert(1, f"<p>{evidence.HOW_TO_READ_P}</p>")
     return parts
 
@@ -141,7 +156,7 @@ def _audit(audit: AuditReport | None, about: str) -> list[str]:
     return [
         "<h2>Audit of the split</h2>",
         f"<p>The split {verdict}.{leaky}</p>",
-        _html_table(table, caption=f"Audit. {about}."),
+        html_table(table, caption=f"Audit. {about}."),
     ]
 
 
@@ -187,30 +202,6 @@ def _finalist_table(finalists: pd.DataFrame) -> pd.DataFrame:
     return out.reset_index()
 
 
-def _facts(header: Mapping[str, str]) -> str:
-    items = (f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in header.items())
-    return f"<dl>{''.join(items)}</dl>"
-
-
-def _figure(svg: str, caption: str) -> str:
-    return (
-        f'<figure><div role="img" aria-label="{escape(caption)}">{svg}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-
-
-def _html_table(table: pd.DataFrame, *, caption: str) -> str:
-    head = "".join(f'<th scope="col">{escape(str(c))}</th>' for c in table.columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(v))}</td>" for v in row) + "</tr>"
-        for row in table.itertuples(index=False)
-    )
-    return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
 _HOW_TO_READ = (
     "Balanced accuracy is the mean of the recalls of the classes, taken for each subject's whole "
     "test trials (mean probability over their windows) and averaged over subjects. With two "
@@ -226,25 +217,3 @@ _ONE_SE = (
     "cheapest configuration within one standard error of the best mean; the default configuration "
     "counts as the cheapest, so it wins unless another is better."
 )
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>PhysioSync: {title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
-  color: #1a1a1a; background: #fff; }}
-h1, h2 {{ line-height: 1.2; }} h2 {{ margin-top: 2.5rem; }}
-dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }}
-dt {{ color: #555; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
-.loud {{ background: #fff3c4; border-left: 6px solid #b58900; padding: .6rem 1rem;
-  font-weight: 600; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }}
-caption {{ text-align: left; color: #555; padding-bottom: .4rem; }}
-th, td {{ text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid #ddd; }}
-figure {{ margin: 1.5rem 0; }} figure svg {{ max-width: 100%; height: auto; }}
-figcaption {{ color: #555; font-size: .9rem; }}
-</style></head><body>
-{body}
-</body></html>
-"""

@@ -15,7 +15,7 @@ from physiosync import outcome, promotion
 from physiosync.audit.run import audit_encoders, audit_once, demand_passed
 from physiosync.driving import only_driver
 from physiosync.errors import PhysioSyncError, RemoteError, StudyError
-from physiosync.evaluation import tasks_on_test_part
+from physiosync.evaluation import TestTask, pooled_tasks, tasks_on_test_part
 from physiosync.feasibility import check_feasible
 from physiosync.files import sweep
 from physiosync.forecast import forecast
@@ -33,7 +33,7 @@ from physiosync.search import SearchPlan, best_value, finished, search
 from physiosync.splits import Split
 from physiosync.storage import open_study, without_password
 from physiosync.study_data import StudyData
-from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
+from physiosync.tasks import FinalistTask, Workload
 from physiosync.tuner import ray_session
 from physiosync.windows import WindowStore
 
@@ -265,6 +265,9 @@ class Study:
     @mirrored
     def finetune(self) -> None:
         """Fine-tuning and baselines on the test part: the only stage that opens it."""
+        o = self.options
+        pooled = pooled_tasks(self.folder, self.workload, o.finetuning, seed=o.seed)
+        self._jobs("pooled", pooled)
         tasks = self._test_tasks()
         tested = self.workload.tested(max(task.network.long_times for task in tasks))
         for subject in sorted({*self.split.test.subjects} - {*tested}):
@@ -288,6 +291,7 @@ class Study:
             finalists=self._finalist_tasks(),
             default=self.options.pretraining,
             labels=self.options.labels,
+            finetuning=self.options.finetuning,
             left_out=self.store.left_out,
             synthetic=self.synthetic,
             storage=self.options.storage_url,
@@ -361,7 +365,7 @@ class Study:
             self.folder / "tune" / "encoders",
         )
 
-    def _test_tasks(self) -> list[FinetuneTask | BaselineTask]:
+    def _test_tasks(self) -> list[TestTask]:
         return tasks_on_test_part(
             self.folder, self.workload, self.options.finetuning, seed=self.options.seed
         )

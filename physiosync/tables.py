@@ -20,6 +20,7 @@ METHODS = {
     "band_power": "band power + linear",
     "untrained_probe": "frozen untrained encoder + linear",
     "scratch": "same network from scratch",
+    "scratch_pooled": "from scratch, on everyone first",
     "pretrained_probe": "frozen pretrained encoder + linear",
     "pretrained": "pretrained, fine-tuned",
 }
