@@ -16,9 +16,8 @@ from pydantic import Field, model_validator
 
 from physiosync.config import Config
 from physiosync.filtering import Band
-from physiosync.options import Preset, StudyOptions
 from physiosync.preparation import Source
-from physiosync.preprocessing import PreprocessingConfig
+from physiosync.preprocessing import PreprocessingConfig, Preset
 from physiosync.recordings.base import Recording
 from physiosync.shard_layout import BASE_SECONDS
 
@@ -58,7 +57,7 @@ class _PrepareOptions(Config):
 
     def preprocessing(self) -> PreprocessingConfig:
         """What is done to recordings of this format."""
-        return StudyOptions(preset=self.preset).preprocessing
+        return PreprocessingConfig.of(self.preset)
 
     @abstractmethod
     def work(self) -> Work:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import Field, PlainSerializer, field_validator, model_validator
 
@@ -14,7 +14,7 @@ from physiosync.encoders import EncoderConfig
 from physiosync.errors import StudyError
 from physiosync.finetuning import FinetuningConfig
 from physiosync.labels import Labels
-from physiosync.preprocessing import PreprocessingConfig
+from physiosync.preprocessing import PreprocessingConfig, Preset
 from physiosync.pretraining import PretrainingConfig
 from physiosync.probing import ProbeConfig
 from physiosync.remote import is_remote, url_of, working_folder
@@ -23,7 +23,6 @@ from physiosync.splits import Protocol
 from physiosync.storage import default_storage, without_password
 from physiosync.tuner import Resources
 
-Preset = Literal["small", "paper"]
 #: A folder, or the URL of an object store.
 Place: TypeAlias = Annotated[Path, PlainSerializer(url_of, when_used="json")]
 
@@ -177,7 +176,7 @@ class StudyOptions(Config):
     @property
     def preprocessing(self) -> PreprocessingConfig:
         """Of the preset."""
-        return PreprocessingConfig.paper() if self.preset == "paper" else PreprocessingConfig()
+        return PreprocessingConfig.of(self.preset)
 
     @property
     def labels(self) -> Labels:

@@ -53,10 +53,10 @@ def search_space(
     """
     alone = options.pairing == "recording"
     return space(
+        options.pretraining,
         n_subjects=len(split.train.subjects),
         n_stimuli=len(split.trials(table, "train")) if alone else len(split.train.stimuli),
         seconds=float(table["n_times"].min()) / sfreq,
-        pairing=options.pairing,
     )
 
 

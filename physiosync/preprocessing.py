@@ -28,6 +28,9 @@ Floats = NDArray[np.float32]
 SLOW = ("gsr", "temp")
 
 
+Preset = Literal["small", "paper"]
+
+
 class PreprocessingConfig(Config):
     """How recordings become shards."""
 
@@ -51,6 +54,11 @@ class PreprocessingConfig(Config):
     def paper(cls) -> PreprocessingConfig:
         """What the paper did (section IV, "Data preprocessing")."""
         return cls(baseline="template", skin_conductance="raw")
+
+    @classmethod
+    def of(cls, preset: Preset) -> PreprocessingConfig:
+        """That of a preset."""
+        return cls.paper() if preset == "paper" else cls()
 
 
 def preprocess(recording: Recording, config: PreprocessingConfig) -> Recording:

@@ -12,8 +12,8 @@ from pathlib import Path
 from physiosync.errors import ShardError
 from physiosync.files import sha256
 from physiosync.mirror import Copies
-from physiosync.remote import Remote, url_of, working_folder
-from physiosync.shards import natural_key
+from physiosync.remote import Remote, is_remote, url_of, working_folder
+from physiosync.shards import find_shards, natural_key
 
 _LIST = "shards.json"
 
@@ -83,3 +83,18 @@ class ShardStore:
 
     def _write(self, listed: dict[str, tuple[int, str]]) -> None:
         Remote(self.url).write_text(_LIST, json.dumps(listed, indent=1))
+
+
+def local_shards(place: Path) -> list[Path]:
+    """Paths of the shards in a folder, or of this machine's copies of those under a URL.
+
+    Raises
+    ------
+    ShardError
+        If there are none.
+    """
+    if not is_remote(place):
+        return find_shards(place)
+    copies = ShardStore(place).copies()
+    copies.fetch()
+    return copies.paths

@@ -14,54 +14,79 @@ from optuna.distributions import (
 )
 
 from physiosync.pretraining import PretrainingConfig
-from physiosync.sampling import Pairing
 
 #: The three loss weights always add up to this (AdamW ignores their common scale).
 WEIGHT_SUM = 2.0
 
 _MOMENTS = (16, 32, 64)
 _GROUP_SIZES = (1, 2, 4)
-_LONGEST_WINDOW = 3 * 5
 _LONGEST_LAG = 5
 
 Params = dict[str, Any]
 
 
 def space(
-    *, n_subjects: int, n_stimuli: int, seconds: float, pairing: Pairing = "stimulus"
+    base: PretrainingConfig, *, n_subjects: int, n_stimuli: int, seconds: float
 ) -> dict[str, BaseDistribution]:
     """The distributions of all searched parameters.
 
     Every point is valid: a long window is a number of short ones, and choices that the data can't
-    fill (groups larger than half the subjects, more moments than the clips hold) are left out.
+    fill (groups larger than half the subjects, more moments than the clips hold, windows and lags
+    that the shortest trial can't hold) are left out, so that all points are scored on the same
+    trials. What `base` has is a point of it in any case, for it is tried first.
 
     Parameters
     ----------
+    base : the default configuration; says how windows are paired
     n_subjects, n_stimuli : in the training part; paired by recording, `n_stimuli` are its trials
     seconds : length of the shortest trial
     """
     # A moment of one recording has a neighbouring window beside its own, and no group of people.
-    windows, most = (2, 1) if pairing == "recording" else (1, n_subjects // 2)
-    moment = windows * _LONGEST_WINDOW
-    per_stimulus = max(1, 1 + math.floor((seconds - moment - _LONGEST_LAG) / moment))
+    windows, most = (2, 1) if base.pairing == "recording" else (1, n_subjects // 2)
+    lag = _clipped(seconds - windows * base.long_seconds, 1, _LONGEST_LAG)
+    longest = math.floor((seconds - lag) / windows)
+    short = _clipped(longest // 5, 1, 3)
+    pieces = _clipped(longest // short, 3, 5)
+    moment = windows * short * pieces
+    per_stimulus = max(1, 1 + math.floor((seconds - moment - lag) / moment))
     groups = [n for n in _GROUP_SIZES if n <= most] or [_GROUP_SIZES[0]]
     moments = [n for n in _MOMENTS if n <= per_stimulus * n_stimuli] or [_MOMENTS[0]]
-    return {
+    searched: dict[str, BaseDistribution] = {
         "temperature": FloatDistribution(0.05, 0.7, log=True),
-        "short_seconds": IntDistribution(1, 3),
-        "long_pieces": IntDistribution(3, 5),
+        "short_seconds": IntDistribution(1, short),
+        "long_pieces": IntDistribution(3, pieces),
         # Two uniform numbers that fold into three weights, flat on the simplex.
         "weight_split": FloatDistribution(0.0, 1.0),
         "weight_share": FloatDistribution(0.0, 1.0),
         "group_size": CategoricalDistribution(groups),
-        "lag_skin_seconds": IntDistribution(1, 5),
-        "lag_body_seconds": IntDistribution(0, 3),
+        "lag_skin_seconds": IntDistribution(1, lag),
+        "lag_body_seconds": IntDistribution(0, min(3, lag)),
         "noise_snr_db": CategoricalDistribution([None, 0.0, 5.0, 10.0, 15.0, 20.0]),
         "scale_half_width": FloatDistribution(0.0, 0.3),
         "channel_dropout": FloatDistribution(0.0, 0.3),
         "moments": CategoricalDistribution(moments),
         "learning_rate": FloatDistribution(1e-4, 3e-3, log=True),
     }
+    default = to_params(base)
+    return {name: _with(of, default[name]) for name, of in searched.items()}
+
+
+def _clipped(value: float, low: int, high: int) -> int:
+    return min(high, max(low, math.floor(value)))
+
+
+def _with(distribution: BaseDistribution, value: Any) -> BaseDistribution:
+    """The distribution, widened to hold a value: Optuna draws another for one that it lacks."""
+    if isinstance(distribution, CategoricalDistribution):
+        others = [choice for choice in distribution.choices if choice != value]
+        # As it was where it holds the value: a database refuses choices in another order.
+        held = len(others) < len(distribution.choices)
+        return distribution if held else CategoricalDistribution([value, *others])
+    if isinstance(distribution, IntDistribution):
+        return IntDistribution(min(distribution.low, value), max(distribution.high, value))
+    assert isinstance(distribution, FloatDistribution)
+    low, high = min(distribution.low, value), max(distribution.high, value)
+    return FloatDistribution(low, high, log=distribution.log)
 
 
 def weights(split: float, share: float) -> tuple[float, float, float]:

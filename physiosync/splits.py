@@ -149,7 +149,7 @@ def subject_split(
     rng = np.random.default_rng(seed)
     subjects, stimuli = _both(table)
     people = _divided(subjects, "subjects", validation, test, rng)
-    fixed = _calibration(stimuli, calibration, rng)
+    fixed = _calibration(table, calibration, rng)
     tested = [name for name in stimuli if name not in fixed]
     return _split("subject", seed, people, (stimuli, tested, tested), fixed)
 
@@ -222,7 +222,7 @@ def subject_folds(
     if not 2 <= n_folds <= len(subjects):
         raise SplitError(f"expected 2 to {len(subjects)} subject folds, found {n_folds}")
     rng = np.random.default_rng(seed)
-    fixed = _calibration(stimuli, calibration, rng)
+    fixed = _calibration(table, calibration, rng)
     tested = [name for name in stimuli if name not in fixed]
     return tuple(
         _split(
@@ -280,10 +280,11 @@ def _divided(
 
 
 def _calibration(
-    stimuli: list[str], given: Sequence[str] | float, rng: np.random.Generator
+    table: pd.DataFrame, given: Sequence[str] | float, rng: np.random.Generator
 ) -> tuple[str, ...]:
+    stimuli = _both(table)[1]
     if isinstance(given, float):
-        given = _names(rng.permutation(stimuli)[: max(1, round(given * len(stimuli)))])
+        given = _drawn_calibration(table, given, rng)
     if unknown := sorted(set(given) - set(stimuli)):
         raise SplitError(
             f"expected calibration stimuli among {', '.join(stimuli)}, found {', '.join(unknown)}"
@@ -294,6 +295,25 @@ def _calibration(
             f"found {len(set(given))} calibration stimuli of {len(stimuli)}"
         )
     return tuple(sorted(given))
+
+
+def _drawn_calibration(table: pd.DataFrame, share: float, rng: np.random.Generator) -> list[str]:
+    """A share of the stimuli at random, of which everybody who has two has some and lacks some.
+
+    Where people share few stimuli, a plain draw would leave some without a scale, and others
+    without a trial to be tested on.
+    """
+    stimuli = _both(table)[1]
+    drawn = set(_names(rng.permutation(stimuli)[: max(1, round(share * len(stimuli)))]))
+    own = {who: set(_names(mine.unique())) for who, mine in table.groupby("subject")["stimulus"]}
+    for mine in own.values():
+        if len(mine) > 1 and not mine & drawn:
+            drawn.add(str(rng.choice(sorted(mine))))
+    for mine in own.values():
+        if len(mine) > 1 and mine <= drawn:
+            spare = [x for x in sorted(mine) if all(o & drawn != {x} for o in own.values())]
+            drawn -= set(spare[:1])
+    return sorted(drawn)
 
 
 def _turns(

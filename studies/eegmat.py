@@ -18,7 +18,7 @@
            another time of the recording while pretraining (what is left then is not EEG-ECG
            coupling); batches of one person (no negative can be told by who it is); placebo: early
            against late rest, scaled on the rest between them
- Takes     about 15 minutes of processor time for ten people, so 8 minutes on two idle cores
+ Takes     16 minutes of processor time for ten people, so 10 minutes on two cores
  Can show  whether encoders transfer to new people, beside what needs no encoder. It can't show
            synchrony between people, nor emotion; and one episode a condition, the task always last
            and in a file of its own, means that all else that differs between two files counts too
@@ -45,6 +45,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import stats
 from scipy.signal import welch
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from physiosync.baselines import band_power, frozen_probe, majority
 from physiosync.cli import guarded
@@ -89,12 +92,22 @@ METHODS = {
     "shuffled_centred": "the same, its features calibrated",
     "shuffled": "pretrained with shifted ECG, fine-tuned",
     "matched_probe": "frozen pretrained encoder + linear",
+    "matched_loose": "the same, penalised ten times less",
     "matched_centred": "the same, its features calibrated",
     "matched": "pretrained, fine-tuned",
     "alone_probe": "frozen, pretrained on batches of one person + linear",
     "alone_centred": "the same, its features calibrated",
     "alone": "pretrained on batches of one person, fine-tuned",
 }
+
+
+#: Differences that the table is followed by.
+PAIRS = (
+    ("matched_probe", "untrained_probe"),
+    ("matched_probe", "shuffled_probe"),
+    ("matched", "scratch"),
+    ("alone", "matched"),
+)
 
 
 class Options(Config):
@@ -197,17 +210,19 @@ def pretrain(job: tuple[WindowStore, Run, Path]) -> None:
 def compare(
     job: tuple[WindowStore, Split, dict[str, Path], int],
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Predictions of all methods for a fold's test people.
+    """Predictions of all methods for a fold's test people; and what each encoder's features hold.
 
-    And for each encoder, which share of its features' variance lies between people: a feature that
-    says who it is says less of what they do.
+    "between NAME" is the share of their variance that lies between people: a feature that says who
+    it is says less of what they do. "alpha NAME" is how well the alpha power of the test people's
+    pieces can be read from them.
     """
     store, split, encoders, seed = job
     torch.set_num_threads(1)
     networks = {pairs: PhysioSync.from_pretrained(path) for pairs, path in encoders.items()}
     seed_everything(seed)
     networks["untrained"] = PhysioSync(networks["matched"].config).eval()
-    tables, between = [], {}
+    tables: list[pd.DataFrame] = []
+    held: dict[str, float] = {}
     for target, calibration in SCALES.items():
         labels = Labels(targets={target: 2}, threshold=None)
         asked = store.trials.index[labels.classes(store.trials, target) >= 0]
@@ -217,13 +232,13 @@ def compare(
             "scale": store.trials.index[store.trials["stimulus"] == calibration].to_numpy(),
         }
         if target == "task":
-            between = {
-                name: between_people(embedded(model, store, parts).loc[parts["train"]], store)
-                for name, model in networks.items()
-            }
+            for name, model in networks.items():
+                features = embedded(model, store, parts)
+                held[f"between {name}"] = between_people(features.loc[parts["train"]], store)
+                held[f"alpha {name}"] = alpha_readable(features, store, parts)
         for method, rows in answers(store, parts, labels, networks, seed):
             tables.append(rows.assign(method=method, fold=min(split.test.subjects)))
-    return pd.concat(tables, ignore_index=True), between
+    return pd.concat(tables, ignore_index=True), held
 
 
 def between_people(features: pd.DataFrame, store: WindowStore) -> float:
@@ -231,6 +246,19 @@ def between_people(features: pd.DataFrame, store: WindowStore) -> float:
     people = store.trials["subject"].loc[features.index]
     means = features.groupby(people).transform("mean")
     return float((means.var() / features.var()).mean())
+
+
+def alpha_readable(features: pd.DataFrame, store: WindowStore, parts: dict[str, Ints]) -> float:
+    """Correlation over a test person's pieces, mean over people, of their log power at 8-13 Hz
+    (mean over channels) and what a ridge regression reads from features."""
+    train, test = parts["train"], parts["test"]
+    alpha = band_of(store, np.concatenate([train, test]), 8.0, 13.0).mean(axis=1)
+    ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11)))
+    ridge.fit(features.loc[train], alpha.loc[train])
+    read = pd.Series(ridge.predict(features.loc[test]), index=test)
+    people = store.trials["subject"].loc[test]
+    each = [read.loc[ids].corr(alpha.loc[ids]) for ids in people.groupby(people).groups.values()]
+    return float(np.mean(each))
 
 
 def answers(
@@ -250,7 +278,7 @@ def answers(
             band_power(store, train=train, test=test, labels=labels, scale=reference),
         )
     every = np.concatenate([train, test, scale])
-    yield "broadband", linear(store, broadband(store, every), parts, labels, centred=True)
+    yield "broadband", linear(store, band_of(store, every, 4.0, 45.0), parts, labels, centred=True)
     beats = heart_rates(store, every)
     yield "heart_rate_raw", linear(store, beats, parts, labels, centred=False)
     yield "heart_rate", linear(store, beats, parts, labels, centred=True)
@@ -260,6 +288,9 @@ def answers(
             f"{name}_probe",
             frozen_probe(model, store, **parts, labels=labels, penalty=penalty),
         )
+        if name == "matched":
+            loose = {"labels": labels, "penalty": 10 * penalty}
+            yield "matched_loose", frozen_probe(model, store, **parts, **loose)
         features = embedded(model, store, parts)
         yield f"{name}_centred", linear(store, features, parts, labels, centred=True)
         method = "scratch" if name == "untrained" else name
@@ -326,12 +357,12 @@ def embedded(model: PhysioSync, store: WindowStore, parts: dict[str, Ints]) -> p
     return pd.DataFrame(x, index=trials)
 
 
-def broadband(store: WindowStore, trials: Ints) -> pd.DataFrame:
-    """Log power of each EEG channel from 4 to 45 Hz, (trials, channels)."""
+def band_of(store: WindowStore, trials: Ints, low: float, high: float) -> pd.DataFrame:
+    """Log power of each EEG channel from `low` to `high` Hz, (trials, channels)."""
     rows = []
     for trial in trials.tolist():
         hertz, power = welch(store.read("eeg", trial), store.sfreq, nperseg=256, axis=0)
-        rows.append(np.log(power[(hertz >= 4) & (hertz < 45)].mean(axis=0)))
+        rows.append(np.log(power[(hertz >= low) & (hertz < high)].mean(axis=0)))
     return pd.DataFrame(np.stack(rows), index=trials)
 
 
@@ -385,6 +416,10 @@ def table(scores: pd.DataFrame, people: int, folds: int, seed: int) -> str:
         if ("placebo", method) in scores.index:
             cells[2] = mean_and_interval(scores.loc[("placebo", method)].to_numpy())
         lines.append(f"| {words} | " + " | ".join(cells) + " |")
+    lines += ["", "Differences, rest or task:"]
+    for method, other in PAIRS:
+        gap = scores.loc[("task", method)] - scores.loc[("task", other)]
+        lines.append(f"* {method} less {other}: {mean_and_interval(gap.to_numpy())}")
     return "\n".join(lines) + "\n"
 
 
@@ -426,7 +461,7 @@ def run(options: Options) -> None:
     compared = [
         (store, split, paths, options.seed) for split, paths in zip(folds, encoders, strict=True)
     ]
-    tables, shares = [], []
+    tables, held = [], []
     kept = sum(map(len, encoders)) - len(jobs)
     print(
         f"pretraining {len(jobs)} encoders, {kept} are there already; some minutes each. "
@@ -436,17 +471,22 @@ def run(options: Options) -> None:
     with processes(options.workers) as pool:
         for done, _ in enumerate(pool.map(pretrain, jobs), 1):
             print(f"pretraining: {done}/{len(jobs)}", flush=True)
-        for done, (rows, between) in enumerate(pool.map(compare, compared), 1):
+        for done, (rows, found) in enumerate(pool.map(compare, compared), 1):
             tables.append(rows)
-            shares.append(between)
+            held.append(found)
             print(f"comparing: {done}/{len(folds)}", flush=True)
     predictions = pd.concat(tables, ignore_index=True)
     predictions.to_parquet(options.results / "predictions.parquet", index=False)
     scores = by_person(predictions)
     text = table(scores, options.people, options.folds, options.seed)
-    text += "\nShare of the features' variance that lies between people: "
-    mean = pd.DataFrame(shares).mean()
-    text += ", ".join(f"{name} {value:.2f}" for name, value in mean.items()) + "\n"
+    mean = pd.DataFrame(held).mean()
+    for what, words in (
+        ("between ", "Share of the features' variance that lies between people"),
+        ("alpha ", "Correlation of a new person's alpha power with what features tell of it"),
+    ):
+        of_encoders = {k.removeprefix(what): v for k, v in mean.items() if k.startswith(what)}
+        text += f"\n{words} (mean over folds): "
+        text += ", ".join(f"{name} {value:.2f}" for name, value in of_encoders.items()) + "\n"
     write_text(options.results / "table.md", text)
     print("\n" + text)
     print(scores.loc["task"].reindex(METHODS).round(2).to_string())

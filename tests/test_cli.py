@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from physiosync import cli
+from physiosync import cli, stages
 from physiosync.errors import StudyError
 from tests import small_study
 
@@ -34,8 +34,8 @@ def test_a_stage_needs_only_the_name_of_a_study_that_was_begun(
 
 def test_a_stage_of_no_study_has_the_defaults(tmp_path: Path) -> None:
     nowhere = ["search", "--name", "none", "--results", str(tmp_path)]
-    assert cli._as_begun(nowhere).name == "deap"
-    assert cli._as_begun(nowhere).pps == ("gsr", "resp", "ppg")
+    assert stages._as_begun(nowhere).name == "deap"
+    assert stages._as_begun(nowhere).pps == ("gsr", "resp", "ppg")
 
 
 def test_a_study_of_shards_that_are_there_needs_no_recordings(

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from physiosync.errors import RemoteError, ShardError, StudyError
+from physiosync.ledger import Ledger
 from physiosync.mirror import Copies, Mirror
 from physiosync.nodes import _compare, _look, _versions
 from physiosync.options import StudyOptions
 from physiosync.remote import PatientS3, Remote, download, is_remote, outage_in, url_of
 from physiosync.search import _states
-from physiosync.shard_store import ShardStore
+from physiosync.shard_store import ShardStore, local_shards
+from physiosync.stages import _as_begun
 from physiosync.tuner import run_place
 from tests.conftest import write_made_up
 from tests.object_store import SECRET, ObjectStore, damaged_copy
@@ -291,3 +293,24 @@ def test_results_in_an_object_store_want_a_server(storage: str | None) -> None:
     with pytest.raises(StudyError, match=r"s3://lab/results/deap: expected --storage") as caught:
         _ = options.storage_url
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_stage_asks_the_store_what_its_study_was_begun_with(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    """Another machine, or an emptied working folder, has no study.json yet."""
+    options = StudyOptions(name="far", results=Path("s3://lab/results"), pps=("gsr",), trials=7)
+    Ledger(tmp_path).bind({"seed": 0}, options.without_secrets())
+    Mirror(folder=tmp_path, url="s3://lab/results/far").push()
+    begun = _as_begun(["search", "--name", "far", "--results", "s3://lab/results"])
+    assert (begun.pps, begun.trials) == (("gsr",), 7)
+    assert _as_begun(["search", "--name", "none", "--results", "s3://lab/results"]).trials != 7
+
+
+def test_shards_are_found_wherever_they_lie(store: ObjectStore, tmp_path: Path) -> None:
+    shards = _upload(tmp_path)
+    near, far = tmp_path / "made", Path("s3://lab/shards")
+    assert [p.name for p in local_shards(far)] == [p.name for p in local_shards(near)]
+    assert all(path.is_relative_to(shards.folder) for path in local_shards(far))
+    with pytest.raises(ShardError, match=r"s3://lab/nowhere.*physiosync prepare"):
+        local_shards(Path("s3://lab/nowhere"))

@@ -33,7 +33,6 @@ from physiosync.tuner import Resources
 from physiosync.windows import WindowStore
 from tests.conftest import write_made_up
 
-SPACE = space(n_subjects=6, n_stimuli=24, seconds=60.0)
 TINY = EncoderConfig(width=16, depth=1, heads=2, projector=(16, 8), cmca=8)
 BASE = PretrainingConfig(
     pps=("gsr",),
@@ -46,6 +45,7 @@ BASE = PretrainingConfig(
     epoch_seconds=300,
     encoder=TINY,
 )
+SPACE = space(BASE, n_subjects=6, n_stimuli=24, seconds=60.0)
 
 
 def _study(folder: Path) -> optuna.Study:
@@ -161,7 +161,7 @@ def _run(study: optuna.Study, workload: Workload, results: Path, trials: int) ->
         study,
         SearchPlan(trials=trials, base=BASE, grace_epochs=1, reduction=3, seed=0),
         workload,
-        space(n_subjects=6, n_stimuli=6, seconds=60.0),
+        space(BASE, n_subjects=6, n_stimuli=6, seconds=60.0),
         results=results,
         resources=Resources(),
         watcher=StageProgress("search", total=trials, epochs=BASE.epochs),

@@ -4,15 +4,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from physiosync.options import StudyOptions
+from physiosync.preprocessing import Preset
 from physiosync.pretraining import PretrainingConfig
 from physiosync.promotion import finalists, one_standard_error
+from physiosync.sampling import Pairing
 from physiosync.space import first_points, space, to_config, to_params, weight_params, weights
 
 BASE = PretrainingConfig(epochs=3)
 
 
 def test_every_point_of_the_space_is_a_valid_configuration() -> None:
-    distributions = space(n_subjects=8, n_stimuli=24, seconds=60.0)
+    distributions = space(BASE, n_subjects=8, n_stimuli=24, seconds=60.0)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(200):
         config = to_config(study.ask(distributions).params, BASE)
@@ -23,7 +26,7 @@ def test_every_point_of_the_space_is_a_valid_configuration() -> None:
 def test_points_and_configurations_are_inverse() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for _ in range(20):
-        params = study.ask(space(n_subjects=8, n_stimuli=24, seconds=60.0)).params
+        params = study.ask(space(BASE, n_subjects=8, n_stimuli=24, seconds=60.0)).params
         back = to_params(to_config(params, BASE))
         assert back == pytest.approx(params) or {
             k: v for k, v in back.items() if k != "noise_snr_db"
@@ -58,9 +61,32 @@ def test_the_default_is_tried_first_and_the_corners_next() -> None:
 
 
 def test_space_leaves_out_what_the_data_cannot_fill() -> None:
-    small = space(n_subjects=4, n_stimuli=8, seconds=60.0)
+    small = space(BASE, n_subjects=4, n_stimuli=8, seconds=60.0)
     assert small["group_size"].choices == (1, 2)  # type: ignore[attr-defined]
     assert small["moments"].choices == (16,)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("preset", ["small", "paper"])
+@pytest.mark.parametrize("pairing", ["stimulus", "recording"])
+def test_the_default_is_a_point_of_its_space(preset: Preset, pairing: Pairing) -> None:
+    """Optuna would draw another value in place of one that a distribution lacks."""
+    base = StudyOptions(preset=preset, pairing=pairing).pretraining
+    searched = space(base, n_subjects=4, n_stimuli=8, seconds=15.0)
+    for name, value in to_params(base).items():
+        assert searched[name]._contains(searched[name].to_internal_repr(value)), name
+
+
+@pytest.mark.parametrize("seconds", [7.0, 12.5, 16.0, 60.0])
+@pytest.mark.parametrize("windows", [1, 2])
+def test_every_window_fits_the_shortest_trial(seconds: float, windows: int) -> None:
+    """Otherwise configurations would be scored on different trials, or could not be trained."""
+    base = StudyOptions(pairing="stimulus" if windows == 1 else "recording").pretraining
+    searched = space(base, n_subjects=8, n_stimuli=24, seconds=windows * seconds)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(50):
+        config = to_config(study.ask(searched).params, base)
+        lag = max(config.lag_skin_seconds, config.lag_body_seconds)
+        assert windows * config.long_seconds + lag <= windows * seconds
 
 
 def _trial(number: int, value: float, state: str, temperature: float) -> optuna.trial.FrozenTrial:
@@ -69,7 +95,7 @@ def _trial(number: int, value: float, state: str, temperature: float) -> optuna.
         state=optuna.trial.TrialState[state],
         value=None if state == "FAIL" else value,
         params=params,
-        distributions=space(n_subjects=8, n_stimuli=24, seconds=60.0),
+        distributions=space(BASE, n_subjects=8, n_stimuli=24, seconds=60.0),
     )
 
 

@@ -139,6 +139,16 @@ def test_subject_folds_test_everybody_once() -> None:
             subject_folds(table, n, calibration=["v00"])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_who_shares_no_stimulus_is_calibrated_and_tested_too(seed: int) -> None:
+    table = pd.DataFrame(
+        [{"subject": f"s{s}", "stimulus": f"s{s}-{k}"} for s in range(10) for k in range(2 + s % 3)]
+    )
+    split = subject_split(table, seed=seed)
+    for _, mine in table.groupby("subject"):
+        assert 0 < mine["stimulus"].isin(split.calibration).sum() < len(mine)
+
+
 def test_calibration_has_to_be_there_and_leave_something_to_test() -> None:
     table = _table(n_subjects=10, n_stimuli=2)
     with pytest.raises(SplitError, match="among v00, v01, found v7"):

@@ -7,7 +7,9 @@ hard links), and prints ratios. Needs 0.1 GB a distinct recording and 0.2 GB a s
 shards of two runs; removes them in the end.
 
 floor     the bytes of a file read, and the finished shard written from memory
-ratio     `prepare` against that floor, subject by subject in turn, in one process
+ratio     `prepare` against that floor: subject by subject in turn, in one process; and the whole
+          command, start of Python and of its workers included, against as many processes that do
+          nothing but the floor
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +82,38 @@ def ratios(paths: list[Path], folder: Path) -> tuple[list[float], list[float], f
             )
         )
     return ours, floor, processor / len(paths)
+
+
+def least(job: tuple[list[Path], Path, int, Barrier]) -> None:
+    """The floor of some recordings; `barrier` is passed when it begins and when it ends."""
+    paths, folder, n_distinct, barrier = job
+    config = PreprocessingConfig()
+    finished = [preprocess(read_deap(path), config) for path in paths[:n_distinct]]
+    barrier.wait()
+    for k, path in enumerate(paths):
+        path.read_bytes()
+        mine = replace(finished[k % len(finished)], subject=path.stem)
+        write_shard(mine, folder, config)
+    barrier.wait()
+
+
+def floor_of_all(paths: list[Path], folder: Path, n_distinct: int, workers: int) -> float:
+    """Wall seconds of `workers` processes that share the floor of all recordings."""
+    context = get_context("spawn")
+    barrier = context.Barrier(workers + 1)
+    shares = [paths[k::workers] for k in range(workers)]
+    processes = [
+        context.Process(target=least, args=((mine, folder, n_distinct, barrier),))
+        for mine in shares
+    ]
+    for process in processes:
+        process.start()
+    barrier.wait()
+    wall = seconds(barrier.wait)
+    for process in processes:
+        process.join()
+    shutil.rmtree(folder)
+    return wall
 
 
 def undisturbed(arguments: list[str]) -> tuple[float, float, float]:
@@ -138,10 +175,13 @@ def measure(given: argparse.Namespace, work: Path) -> None:
             str(given.workers),
         ]
 
+    of_all = floor_of_all(paths, work / "floor-of-all", given.distinct, given.workers)
     wall, processor, largest = undisturbed(arguments("right"))
     print(
         f"{len(paths)} subjects, {given.workers} workers: {wall:.0f} s, {processor:.0f} s of "
         f"processor, so {processor / len(paths) / floor_processor:.2f} floors a subject; "
+        f"{wall / of_all:.2f} times the {of_all:.0f} s that {given.workers} processes need for the "
+        f"floor of all; "
         f"largest process {largest:.2f} GiB",
         flush=True,
     )
