@@ -82,9 +82,10 @@ def readable_comparisons(table: pd.DataFrame) -> pd.DataFrame:
                 _WORDS.get(pair, " less ".join(pair))
                 for pair in zip(table["method"], table["reference"], strict=True)
             ],
-            "difference": table["difference"].map("{:+.3f}".format),
+            "difference": [_signed(d) for d in table["difference"]],
             "95 % interval": [
-                f"{a:+.3f} to {b:+.3f}" for a, b in zip(table["low"], table["high"], strict=True)
+                "-" if np.isnan(a) else f"{a:+.3f} to {b:+.3f}"
+                for a, b in zip(table["low"], table["high"], strict=True)
             ],
             "p (Holm)": table["p_holm"].map(number),
             "p": table["p"].map(number),
@@ -179,6 +180,10 @@ def openings_in_words(openings: Sequence[Mapping[str, Any]], trials: int) -> str
     if later <= 0:
         return str(len(openings))
     return f"{len(openings)}; EXPLORATORY: {later} search trials were added after it was opened"
+
+
+def _signed(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:+.3f}"
 
 
 def number(value: float) -> str:

@@ -25,6 +25,7 @@ from physiosync.model import PhysioSync
 from physiosync.predictions import scores_of
 from physiosync.pretraining import PretrainingConfig
 from physiosync.search import finished
+from physiosync.space import in_words
 from physiosync.splits import Split
 from physiosync.storage import dashboard_argument
 from physiosync.tables import main_table
@@ -32,13 +33,15 @@ from physiosync.tasks import FinalistTask
 
 
 def finalist_scores(tasks: Sequence[FinalistTask], *, default: PretrainingConfig) -> pd.DataFrame:
-    """A row a finalist run: "configuration", "is_default", "fold", "seed", "score", "path"."""
+    """A row a finalist run: "configuration", "settings", "is_default", "fold", "seed", "score",
+    "path"."""
     rows = []
     for task in tasks:
         metrics = json.loads((task.output / "metrics.json").read_text())
         rows.append(
             {
                 "configuration": task.config.uid(),
+                "settings": in_words(task.config, default),
                 "is_default": task.config.uid() == default.uid(),
                 "fold": task.fold,
                 "seed": task.seed,

@@ -37,7 +37,8 @@ def render_text(
     for target in table["target"].unique():
         rows = table[table["target"] == target]
         first = rows.iloc[0]
-        subjects = f"{first['n_subjects']:.0f} subjects"
+        n = first["n_subjects"]
+        subjects = f"{n:.0f} subject" if n == 1 else f"{n:.0f} subjects"
         if first["n_undefined"]:
             subjects += f", {first['n_undefined']:.0f} more with one class only"
         known = not np.isnan(first["chance"])
@@ -85,7 +86,7 @@ def write_report(
     compared : `evidence.comparisons` of them
     search : trials with "number", "state", "value"
     curves : "number", "epoch", "objective", "state"
-    finalists : runs with "configuration", "is_default", "fold", "seed", "score"
+    finalists : runs with "configuration", "settings", "is_default", "fold", "seed", "score"
     notes : what was left out, and why
     audit : of the split
     warnings : sentences for the top
@@ -99,7 +100,7 @@ def write_report(
         *(f'<p class="loud">{escape(sentence)}</p>' for sentence in warnings),
         facts(header),
         "<h2>Test trials</h2>",
-        html_table(_readable(table, header["protocol"]), caption=f"Test trials. {about}."),
+        html_table(_readable(table), caption=f"Test trials. {about}."),
         f"<p>{_HOW_TO_READ}</p>",
         *_evidence(predictions, table, compared, about),
         figure(
@@ -160,26 +161,30 @@ def _audit(audit: AuditReport | None, about: str) -> list[str]:
     ]
 
 
-def _readable(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "target": table["target"],
             "method": [label(str(m)) for m in table["method"]],
-            "balanced accuracy": table["balanced_accuracy"].map("{:.3f}".format),
+            "balanced accuracy": table["balanced_accuracy"].map(_known),
             "95 % interval": [
-                f"{a:.3f} to {b:.3f}" for a, b in zip(table["low"], table["high"], strict=True)
+                "-" if np.isnan(a) else f"{a:.3f} to {b:.3f}"
+                for a, b in zip(table["low"], table["high"], strict=True)
             ],
             "chance": ["-" if np.isnan(c) else f"{c:.2f}" for c in table["chance"]],
             "accuracy": table["accuracy"].map("{:.3f}".format),
-            "majority accuracy": table["target"].map(_majority_accuracy(table)),
+            "majority accuracy": [_majority_accuracy(table).get(t, "-") for t in table["target"]],
             "F1": table["f1"].map("{:.3f}".format),
             "subjects (undefined)": [
                 f"{n:.0f} ({u:.0f})"
                 for n, u in zip(table["n_subjects"], table["n_undefined"], strict=True)
             ],
-            "protocol": protocol,
         }
     )
+
+
+def _known(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
 
 
 def _majority_accuracy(table: pd.DataFrame) -> dict[str, str]:
@@ -191,15 +196,17 @@ def _finalist_table(finalists: pd.DataFrame) -> pd.DataFrame:
     groups = finalists.groupby("configuration", sort=False)
     out = pd.DataFrame(
         {
+            "settings": groups["settings"].first(),
             "mean": groups["score"].mean(),
             "standard error": groups["score"].std(ddof=1) / np.sqrt(groups.size()),
             "runs": groups.size(),
-            "": groups["is_default"].first().map({True: "the default (control)", False: ""}),
         }
     ).sort_values("mean", ascending=False)
+    control = groups["is_default"].first().reindex(out.index)
+    out.loc[control, "settings"] = "the default (control)"
     for column in ("mean", "standard error"):
-        out[column] = out[column].map("{:.3f}".format)
-    return out.reset_index()
+        out[column] = ["-" if np.isnan(x) else f"{x:.3f}" for x in out[column]]
+    return out.reset_index(drop=True).rename(columns={"settings": "what differs from the default"})
 
 
 _HOW_TO_READ = (

@@ -253,11 +253,11 @@ class Study:
         ranking = promotion.one_standard_error(scores, costs)
         winners = ranking.head(self.options.promote)
         outcome.write_best(self.folder, tasks, scores, winners, synthetic=self.synthetic)
-        log.info("promote: %d of %d finalists to best/", self.options.promote, len(ranking))
+        log.info("promote: %d of %d finalists to best/", len(winners), len(ranking))
         for rank, (uid, row) in enumerate(winners.iterrows(), 1):
             log.info(
-                "  rank-%d: %s, on fresh folds %.3f +- %.3f (0 chance, 1 perfect; %d runs)",
-                rank, uid, row["mean"], row["standard_error"], row["runs"],
+                "  rank-%d: %s, on fresh folds %s; 0 chance, 1 perfect",
+                rank, uid, promotion.result_in_words(row),
             )  # fmt: skip
         path, best = self.folder / "split.json", sorted((self.folder / "best").glob("rank-*"))
         demand_passed(audit_encoders(self.store, path, self.folder / "audit.json", best), path)

@@ -192,7 +192,7 @@ class FinetuneTask(Config):
             pretrained=self.encoder is not None,
         )
         rows = predict(net, store, scale=scale, test=test, labels=labels).assign(shots=0)
-        if self.subject is None:
+        if self.workload.split.protocol in ("subject", "both"):
             shots = kshot_rows(
                 self.config.shots,
                 net,
