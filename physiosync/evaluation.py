@@ -111,6 +111,7 @@ def tasks_on_test_part(
             workload=workload,
             method=method,
             encoder=best[0] if method == "pretrained_probe" else None,
+            shots=config.shots,
             network=network,
             seed=seed,
             output=out / f"analyses-{first}" / f"{method}.parquet",

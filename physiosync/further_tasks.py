@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 
 from physiosync.analyses import analyse
 from physiosync.baselines import BAND_POWER_PENALTY, band_power_features, trial_features
 from physiosync.config import Config
 from physiosync.finetuning import FinetuningConfig
+from physiosync.kshot import ShotsConfig, kshot_rows_of_features
 from physiosync.loading import complete_trials, of_same_people
 from physiosync.model import ModelConfig, PhysioSync
 from physiosync.pooled import train_pooled
 from physiosync.tasks import Workload, write_predictions
 from physiosync.training import seed_everything
+
+#: "analysis" of the rows that belong to the k-shot curves.
+KSHOT = "kshot"
 
 
 class PooledTask(Config):
@@ -69,12 +74,14 @@ class AnalysisTask(Config):
     """Whose features."""
     encoder: Path | None
     """A model folder, for "pretrained_probe"."""
+    shots: ShotsConfig
+    """For band power, where people are held out."""
     network: ModelConfig
     seed: int
     output: Path
 
     def run(self) -> None:
-        """Write a row a test trial and question to `output`."""
+        """Write a row a test trial and question to `output`; rows of k-shot as `kshot` has them."""
         torch.set_num_threads(self.workload.threads)
         store = self.workload.store()
         train, test, scale = self.workload.final_trials(self.network.long_times)
@@ -93,4 +100,17 @@ class AnalysisTask(Config):
             labels=self.workload.labels,
             penalty=penalty,
         )
+        if self.method == "band_power" and self.workload.split.protocol in ("subject", "both"):
+            shots = kshot_rows_of_features(
+                self.shots,
+                features,
+                store.trials,
+                train=train,
+                calibration=of_same_people(store.trials, scale, test),
+                test=test,
+                labels=self.workload.labels,
+                penalty=penalty,
+                seed=self.seed,
+            )
+            rows = pd.concat([rows, shots.assign(analysis=KSHOT)], ignore_index=True)
         write_predictions(self.output, rows.assign(method=self.method, seed=self.seed))

@@ -14,10 +14,11 @@ from pydantic import Field
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from physiosync.classifier import Classifier, answers_for, complete
+from physiosync.classifier import Answers, Classifier, answers_for, complete
 from physiosync.config import Config
 from physiosync.labels import Labels
 from physiosync.predictions import prediction_rows
+from physiosync.probing import linear_weights
 from physiosync.scoring import mean_by
 from physiosync.windows import WindowStore
 
@@ -125,11 +126,81 @@ def kshot_rows(
     SplitError
         If there is no whole trial to calibrate on or to test.
     """
-    if len(both := np.intersect1d(calibration, test)):
-        raise ValueError(f"expected calibration trials not to be tested, found {both[0]}")
-    table = store.trials
+    _check_apart(calibration, test)
     calibration, test = complete(store, net.model.config, calibration=calibration, test=test)
     windows, found = answers_for(net, store, scale, np.concatenate([calibration, test]))
+    return _adapted(
+        config,
+        store.trials,
+        windows.trials,
+        found,
+        calibration=calibration,
+        test=test,
+        labels=labels,
+        seed=seed,
+    )
+
+
+def kshot_rows_of_features(
+    config: ShotsConfig,
+    features: pd.DataFrame,
+    table: pd.DataFrame,
+    *,
+    train: Ints,
+    calibration: Ints,
+    test: Ints,
+    labels: Labels,
+    penalty: float,
+    seed: int,
+) -> pd.DataFrame:
+    """`kshot_rows` for a linear classifier of given features, fitted here on `train`.
+
+    Parameters
+    ----------
+    features : a row a trial (index: trial id)
+    table : all trials (index: trial id)
+    penalty : inverse strength of the L2 penalty (scikit-learn's C) of the pooled classifier
+    """
+    _check_apart(calibration, test)
+    known = features.loc[train].to_numpy()
+    mean, scale = known.mean(axis=0), known.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    trials = np.concatenate([calibration, test])
+    x = (features.loc[trials].to_numpy() - mean) / scale
+    logits = {}
+    for target, n_classes in labels.targets.items():
+        y = labels.classes(table, target).loc[train].to_numpy(dtype=np.int64)
+        fitted = linear_weights(((known - mean) / scale)[y >= 0], y[y >= 0], n_classes, penalty)
+        logits[target] = x @ fitted[0].T + fitted[1]
+    found = Answers(inputs=dict.fromkeys(logits, x), logits=logits)
+    return _adapted(
+        config, table, trials, found, calibration=calibration, test=test, labels=labels, seed=seed
+    )
+
+
+def _check_apart(calibration: Ints, test: Ints) -> None:
+    if len(both := np.intersect1d(calibration, test)):
+        raise ValueError(f"expected calibration trials not to be tested, found {both[0]}")
+
+
+def _adapted(
+    config: ShotsConfig,
+    table: pd.DataFrame,
+    windows: Ints,
+    found: Answers,
+    *,
+    calibration: Ints,
+    test: Ints,
+    labels: Labels,
+    seed: int,
+) -> pd.DataFrame:
+    """Person by person, draw by draw.
+
+    Parameters
+    ----------
+    windows : (n_windows,) the trial of each
+    found : of these windows
+    """
     truth = {target: labels.classes(table, target) for target in found.logits}
     rated = calibration[
         np.all([of_target.loc[calibration].to_numpy() >= 0 for of_target in truth.values()], axis=0)
@@ -140,11 +211,11 @@ def kshot_rows(
             trials[(table["subject"].loc[trials] == subject).to_numpy()] for trials in (rated, test)
         )
         orders = [draw_shots(own, str(subject), draw=n, seed=seed) for n in range(config.draws)]
-        shot, asked = (np.isin(windows.trials, trials) for trials in (own, tested))
+        shot, asked = (np.isin(windows, trials) for trials in (own, tested))
         for target in found.logits if len(own) else ():
             x, logits = found.inputs[target], found.logits[target]
-            names, shots = mean_by(x[shot], windows.trials[shot])
-            _, pooled = mean_by(logits[shot], windows.trials[shot])
+            names, shots = mean_by(x[shot], windows[shot])
+            _, pooled = mean_by(logits[shot], windows[shot])
             middle = shots.mean(axis=0)
             size = np.sqrt(((shots - middle) ** 2).sum(axis=1).mean()) or 1.0
             shots, x = (shots - middle) / size, (x[asked] - middle) / size
@@ -154,7 +225,7 @@ def kshot_rows(
                     classes = truth[target].loc[order[:k]].to_numpy(dtype=np.int64)
                     moved = adapt(shots[first], pooled[first], classes, x, spread=config.spread)
                     p = softmax(logits[asked] + moved, axis=1)
-                    trials, mean = mean_by(p, windows.trials[asked])
+                    trials, mean = mean_by(p, windows[asked])
                     rows = prediction_rows(
                         table, trials, np.zeros_like(trials), target, mean, labels=labels, sfreq=1.0
                     )

@@ -18,7 +18,7 @@ from physiosync.audit.run import kept_audit
 from physiosync.evaluation import TestTask
 from physiosync.files import atomic_path
 from physiosync.finetuning import FinetuningConfig
-from physiosync.further_tasks import AnalysisTask
+from physiosync.further_tasks import KSHOT, AnalysisTask
 from physiosync.labels import Labels
 from physiosync.ledger import Ledger
 from physiosync.model import PhysioSync
@@ -108,6 +108,10 @@ def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
     adapted = predictions.get("shots", pd.Series(0, predictions.index)).fillna(0) > 0
     kshot, extra = predictions[adapted], ["shots", "draw", "available"]
     predictions = predictions[~adapted].drop(columns=extra, errors="ignore")
+    if "shots" in analyses:
+        mine = analyses["analysis"] == KSHOT
+        kshot = pd.concat([kshot, analyses.loc[mine, list(kshot.columns)]], ignore_index=True)
+        analyses = analyses[~mine].dropna(axis=1, how="all")
     scores = pd.concat(
         [
             scores_of(rows).assign(method=method, encoder=encoder)

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from physiosync.baselines import BAND_POWER_PENALTY, band_power, band_power_features
 from physiosync.classifier import predict
 from physiosync.finetuning import fit_heads
-from physiosync.kshot import ShotsConfig, adapt, draw_shots, kshot_rows
+from physiosync.kshot import ShotsConfig, adapt, draw_shots, kshot_rows, kshot_rows_of_features
 from physiosync.kshot_curve import kshot_lines, kshot_table, left_out
 from physiosync.labels import Labels
+from physiosync.loading import of_same_people
 from physiosync.scrutiny import too_few
 from physiosync.splits import both_split, subject_split
 from physiosync.tasks import FinetuneTask
@@ -249,3 +251,22 @@ def test_few_people_or_clips_are_warned_of() -> None:
     rows = _rows(1.0, shots=0, draw=0, people=many)
     (said,) = too_few(rows[rows["stimulus"].isin(["v0", "v1"])])
     assert "2 test clips" in said
+
+
+def test_band_power_is_adapted_by_the_same_trials(tmp_path: Path) -> None:
+    """With no spread it answers as the baseline does."""
+    store = written(tmp_path, subjects=PEOPLE)
+    split = subject_split(store.trials, seed=1)
+    workload = _workload(tmp_path, split).model_copy(update={"labels": LABELS})
+    train, test, scale = workload.final_trials(MODEL.long_times)
+    mine = of_same_people(store.trials, scale, test)
+    features = band_power_features(store, train=train, test=test, scale=scale)
+    rows = kshot_rows_of_features(
+        ShotsConfig(trials=(1, 2), draws=2, spread=1e-6), features, store.trials, train=train,
+        calibration=mine, test=test, labels=LABELS, penalty=BAND_POWER_PENALTY, seed=0,
+    )  # fmt: skip
+    expected = band_power(store, train=train, test=test, labels=LABELS, scale=scale)
+    for _, some in rows.groupby(["shots", "draw"]):
+        both = some.merge(expected, on=["target", "trial"], suffixes=("", "_expected"))
+        assert len(both) == len(expected)
+        np.testing.assert_allclose(both["p1"], both["p1_expected"], atol=1e-4)
