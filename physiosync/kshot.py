@@ -54,9 +54,9 @@ def adapt(
 
     The maximum a posteriori of a linear map whose prior is the pooled one (as Evgeniou & Pontil
     2004 tie tasks to a shared mean): cross-entropy of the shots, classes weighing alike, plus an L2
-    pull towards the pooled weights. Solved over the shots (representer theorem). While the shots
-    show one class only, the bias stays where it is: they can't tell a person who often answers so
-    from a trial that deserves it, and moving it would end in one answer for everything.
+    pull towards the pooled weights. Solved over the shots (representer theorem). Until the shots
+    show every class, the bias stays where it is: they can't tell a person who often answers so from
+    a trial that deserves it, and moving it would end in one answer for everything.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def adapt(
     """
     n_classes = logits.shape[1]
     seen, place, count = np.unique(classes, return_inverse=True, return_counts=True)
-    bias = float(len(seen) > 1)
+    bias = float(len(seen) == n_classes)
     # Log odds are a difference of two logits, each of which gets half the variance.
     variance = spread**2 / 2
     gram = variance * (shots @ shots.T + bias)

@@ -129,15 +129,15 @@ def test_a_prior_without_spread_leaves_the_classifier_as_it_is(tmp_path: Path) -
 # ---- what is learned
 
 
-@pytest.mark.parametrize("classes", [[0, 1, 1, 2], [1, 1, 1, 1]])
+@pytest.mark.parametrize("classes", [[0, 1, 1, 2], [0, 1, 1, 1], [1, 1, 1, 1]])
 def test_it_is_the_map_estimate_of_weights_and_bias(classes: list[int]) -> None:
-    """Found over the weights themselves; the bias is free only where shots show two classes."""
+    """Found over the weights themselves; the bias is free only where shots show all classes."""
     rng = np.random.default_rng(0)
     x, logits, windows = rng.normal(size=(4, 6)), rng.normal(size=(4, 3)), rng.normal(size=(5, 6))
     y, spread = np.array(classes), 1.3
     share = {c: 4 / (len(set(classes)) * classes.count(c)) for c in classes}
     weight = np.array([share[c] for c in classes])
-    free = float(len(set(classes)) > 1)
+    free = float(len(set(classes)) == 3)
 
     def parts(flat: Floats) -> tuple[Floats, Floats]:
         return flat[:18].reshape(6, 3), free * flat[18:]
