@@ -16,7 +16,7 @@ from physiosync.audit.run import audit_encoders, audit_once, demand_passed
 from physiosync.controls import control_tasks, trained
 from physiosync.driving import only_driver
 from physiosync.errors import PhysioSyncError, RemoteError, StudyError
-from physiosync.evaluation import absent_methods, tasks_on_test_part
+from physiosync.evaluation import TestTask, absent_methods, pooled_tasks, tasks_on_test_part
 from physiosync.evidence import protocol_in_words
 from physiosync.feasibility import check_feasible
 from physiosync.files import sweep
@@ -35,7 +35,7 @@ from physiosync.search import SearchPlan, best_value, finished, search
 from physiosync.splits import Split
 from physiosync.storage import open_study, without_password
 from physiosync.study_data import StudyData
-from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
+from physiosync.tasks import FinalistTask, Workload
 from physiosync.tuner import ray_session
 from physiosync.windows import WindowStore
 
@@ -257,11 +257,11 @@ class Study:
         ranking = promotion.one_standard_error(scores, costs)
         winners = ranking.head(self.options.promote)
         outcome.write_best(self.folder, tasks, scores, winners, synthetic=self.synthetic)
-        log.info("promote: %d of %d finalists to best/", self.options.promote, len(ranking))
+        log.info("promote: %d of %d finalists to best/", len(winners), len(ranking))
         for rank, (uid, row) in enumerate(winners.iterrows(), 1):
             log.info(
-                "  rank-%d: %s, on fresh folds %.3f +- %.3f (0 chance, 1 perfect; %d runs)",
-                rank, uid, row["mean"], row["standard_error"], row["runs"],
+                "  rank-%d: %s, on fresh folds %s; 0 chance, 1 perfect",
+                rank, uid, promotion.result_in_words(row),
             )  # fmt: skip
         path, best = self.folder / "split.json", sorted((self.folder / "best").glob("rank-*"))
         audited = audit_encoders(self.data.recorded, path, self.folder / "audit.json", best)
@@ -277,6 +277,9 @@ class Study:
     @mirrored
     def finetune(self) -> None:
         """Fine-tuning and baselines on the test part: the only stage that opens it."""
+        o = self.options
+        pooled = pooled_tasks(self.folder, self.workload, o.finetuning, seed=o.seed)
+        self._jobs("pooled", pooled)
         tasks = self._test_tasks()
         for sentence in self._absent():
             log.info("  left out: %s", sentence)
@@ -302,6 +305,7 @@ class Study:
             finalists=self._finalist_tasks(),
             default=self.options.pretraining,
             labels=self.options.labels,
+            finetuning=self.options.finetuning,
             left_out=[*self.store.left_out, *self._absent()],
             synthetic=self.synthetic,
             storage=self.options.storage_url,
@@ -390,7 +394,7 @@ class Study:
         """Why methods have no row in the tables, in sentences."""
         return absent_methods(self.folder, self.workload) + self._control_encoders()[1]
 
-    def _test_tasks(self) -> list[FinetuneTask | BaselineTask]:
+    def _test_tasks(self) -> list[TestTask]:
         return tasks_on_test_part(
             self.folder,
             self.workload,
