@@ -156,8 +156,24 @@ def search_tables(database: optuna.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(trials), pd.DataFrame(curves)
 
 
-def _data(options: Mapping[str, Any]) -> str:
+def tables_of(predictions: pd.DataFrame, split: Split) -> tuple[str, pd.DataFrame, pd.DataFrame]:
+    """What is scored, its table, and the comparisons that can be made."""
+    seconds = split.stretch_seconds
+    unit = reporting.TRIALS if seconds is None else f"stretches of {seconds} s"
+    table = main_table(predictions, stretches=seconds is not None)
+    # Stretches of one trial are not independent, so nothing could be claimed.
+    compared = evidence.comparisons(predictions) if seconds is None else pd.DataFrame()
+    return unit, table, compared
+
+
+def data_in_words(options: Mapping[str, Any]) -> str:
+    """Where a study's data came from, by its options."""
     return str(options["recordings"] or options["shards"] or "shards")
+
+
+def _name(options: Mapping[str, Any]) -> str:
+    fold = f", fold {options['fold']} of {options['folds']}" if "fold" in options else ""
+    return f"{options['name']}{fold}"
 
 
 def report(
@@ -186,11 +202,7 @@ def report(
     split = Split.load(folder / "split.json")
     protocol = evidence.protocol_in_words(split.protocol)
     pooled = bool(content["identity"]["pooled"]) or not split.knows_people
-    seconds = split.stretch_seconds
-    unit = reporting.TRIALS if seconds is None else f"stretches of {seconds} s"
-    table = main_table(predictions, stretches=seconds is not None)
-    # Stretches of one trial are not independent, so nothing could be claimed.
-    compared = evidence.comparisons(predictions) if seconds is None else pd.DataFrame()
+    unit, table, compared = tables_of(predictions, split)
     best = json.loads((folder / "best" / "rank-1" / "metrics.json").read_text())
     validation = evidence.validation_beside_test(
         table, best["mean_validation_score"], labels.objective, unit=unit
@@ -202,8 +214,8 @@ def report(
     path = reporting.write_report(
         folder,
         header={
-            "study": folder.name,
-            "data": "synthetic cohort" if synthetic else _data(content["options"]),
+            "study": _name(content["options"]),
+            "data": "synthetic cohort" if synthetic else data_in_words(content["options"]),
             "protocol": protocol,
             "pairing": default.pairing,
             "fine-tuning": "one classifier for all people" if pooled else "one for each person",
@@ -225,7 +237,7 @@ def report(
         unit=unit,
         warnings=warnings,
         beside=scrutiny_page.sections(
-            beside, "synthetic cohort" if synthetic else _data(content["options"])
+            beside, "synthetic cohort" if synthetic else data_in_words(content["options"])
         ),
     )
     kind = "SYNTHETIC data, " if synthetic else ""
