@@ -15,6 +15,7 @@ from physiosync.preparation import Source, file_of
 from physiosync.pretraining_net import PretrainingNet
 from physiosync.progress import readable
 from physiosync.remote import url_of
+from physiosync.splits import PROTOCOLS
 from physiosync.windows import WindowStore
 from physiosync.wording import counted
 
@@ -58,6 +59,7 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
     each = people if o.protocol in ("stimulus", "window") and not o.pooled else 1
     lines = [
         f"study {o.name!r} in {o.results_url or o.folder}",
+        f"  protocol     {o.protocol}: {PROTOCOLS[o.protocol]}",
         f"  recordings   {len(sources)} in {o.recordings}"
         if sources
         else f"  recordings   none; {counted(people, 'shard')} as they are",
@@ -66,6 +68,7 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
         f"  search       {counted(o.trials, 'trial')} of up to {counted(o.max_epochs, 'epoch')}",
         f"  finalists    {counted(jobs, 'run')} ({o.finalists} x "
         f"{counted(o.finalist_folds, 'fold')} x {counted(o.finalist_seeds, 'seed')})",
+        f"  controls     {counted(2 * o.controls, 'run')}: within-subject SimCLR, shuffled pairs",
         f"  fine-tuning  {counted(each * (o.promote + 1), 'job')}, and baselines",
         f"  on disk      about {size * 1.1 / 2**30:.1f} GiB of "
         "shards and mapped windows beside the recordings",
@@ -74,13 +77,14 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
         lines.append("  hours        prepare the shards first; then the speed can be measured")
         return "\n".join(lines)
     slots = max(1, int((os.cpu_count() or 1) / o.cpus_per_trial))
-    epochs = (searches * o.trials * _ASHA_SHARE + o.folds * jobs) * o.max_epochs
+    runs = jobs + 2 * o.controls
+    epochs = (searches * o.trials * _ASHA_SHARE + o.folds * runs) * o.max_epochs
     seconds = epochs * o.epoch_seconds * seconds_per_signal_second(o, store) * 1.2 / slots
     return "\n".join(
         [
             *lines,
-            f"  time         about {readable(seconds)} for search and finalists on this machine "
-            f"({counted(slots, 'trial')} at once)",
+            f"  time         about {readable(seconds)} for search, finalists and controls on this "
+            f"machine ({counted(slots, 'trial')} at once)",
         ]
     )
 

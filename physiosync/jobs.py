@@ -11,7 +11,9 @@ from typing import Any
 
 from ray import tune
 
+from physiosync.ablation import AblationTask
 from physiosync.errors import StudyError
+from physiosync.further_tasks import AnalysisTask, PooledTask
 from physiosync.interruption import Interruption
 from physiosync.mirror import Copies
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask
@@ -26,9 +28,17 @@ from physiosync.tuner import (
     trial_folder_name,
 )
 
-Task = FinalistTask | FinetuneTask | BaselineTask
+Task = FinalistTask | PooledTask | FinetuneTask | BaselineTask | AnalysisTask | AblationTask
 _KINDS: Mapping[str, type[Task]] = {
-    kind.__name__: kind for kind in (FinalistTask, FinetuneTask, BaselineTask)
+    kind.__name__: kind
+    for kind in (
+        FinalistTask,
+        PooledTask,
+        FinetuneTask,
+        BaselineTask,
+        AnalysisTask,
+        AblationTask,
+    )
 }
 
 
@@ -114,7 +124,7 @@ def _job(config: dict[str, Any]) -> None:
 
 
 def _encoder(task: Task) -> Path | None:
-    return None if isinstance(task, FinalistTask) else task.encoder
+    return None if isinstance(task, FinalistTask | PooledTask | AblationTask) else task.encoder
 
 
 def _encoders(tasks: Sequence[Task]) -> dict[Path | None, str]:

@@ -40,7 +40,8 @@ class StudyOptions(Config):
     not_identity: ClassVar[frozenset[str]] = frozenset(
         {
             "recordings", "shards", "results", "name", "trials", "storage", "cpus_per_trial",
-            "gpus_per_trial", "dry_run", "finalists", "promote", "cache", "prepare_workers",
+            "gpus_per_trial", "dry_run", "finalists", "promote", "controls", "cache",
+            "prepare_workers",
         }
     )  # fmt: skip
 
@@ -105,6 +106,9 @@ class StudyOptions(Config):
     """Seeds for the finalists, on each fold."""
     promote: int = Field(default=2, ge=1)
     """Encoders that go on to best/ and to fine-tuning."""
+    controls: bool = True
+    """Pretrain the best configuration twice more, as within-subject SimCLR and on shuffled pairs,
+    to stand beside it in the tables."""
     finetune_epochs: int = Field(default=4, ge=0)
     """Epochs of fine-tuning, the same for pretrained and from scratch."""
     seed: int = Field(default=0, ge=0)

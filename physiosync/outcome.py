@@ -6,23 +6,28 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
 
-from physiosync import evidence
+from physiosync import evidence, scrutiny, scrutiny_page
 from physiosync import report as reporting
 from physiosync.audit.run import kept_audit
+from physiosync.baselines.methods import PROBES
 from physiosync.evaluation import TestTask
 from physiosync.files import atomic_path
+from physiosync.finetuning import FinetuningConfig
+from physiosync.further_tasks import KSHOT, AnalysisTask
 from physiosync.labels import Labels
 from physiosync.ledger import Ledger
 from physiosync.model import PhysioSync
 from physiosync.predictions import scores_of
 from physiosync.pretraining import PretrainingConfig
 from physiosync.search import finished
+from physiosync.space import in_words
 from physiosync.splits import Split
 from physiosync.storage import dashboard_argument
 from physiosync.tables import main_table
@@ -30,13 +35,15 @@ from physiosync.tasks import FinalistTask
 
 
 def finalist_scores(tasks: Sequence[FinalistTask], *, default: PretrainingConfig) -> pd.DataFrame:
-    """A row a finalist run: "configuration", "is_default", "fold", "seed", "score", "path"."""
+    """A row a finalist run: "configuration", "settings", "is_default", "fold", "seed", "score",
+    "path"."""
     rows = []
     for task in tasks:
         metrics = json.loads((task.output / "metrics.json").read_text())
         rows.append(
             {
                 "configuration": task.config.uid(),
+                "settings": in_words(task.config, default),
                 "is_default": task.config.uid() == default.uid(),
                 "fold": task.fold,
                 "seed": task.seed,
@@ -64,6 +71,7 @@ def write_best(
         metrics = json.loads((first.output / "metrics.json").read_text())
         metrics |= {
             "data": "SYNTHETIC" if synthetic else "recordings",
+            "protocol": evidence.protocol_in_words(first.split.protocol),
             "rank": rank,
             "mean_validation_score": float(row["mean"]),
             "standard_error": float(row["standard_error"]),
@@ -89,12 +97,24 @@ def _holds(folder: Path, uid: str) -> bool:
 
 
 def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
-    """Gather the jobs' files: predictions.parquet, finetune.parquet and baselines.parquet."""
-    parts = [
-        pd.read_parquet(task.output).assign(encoder=task.output.parent.name, method=task.method)
-        for task in tasks
-    ]
-    predictions = pd.concat(parts, ignore_index=True)
+    """Gather the jobs' files: {predictions, finetune, baselines, kshot, analyses}.parquet."""
+
+    def gathered(kinds: Sequence[TestTask]) -> pd.DataFrame:
+        parts = [
+            pd.read_parquet(task.output).assign(encoder=task.output.parent.name, method=task.method)
+            for task in kinds
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    analyses = gathered([task for task in tasks if isinstance(task, AnalysisTask)])
+    predictions = gathered([task for task in tasks if not isinstance(task, AnalysisTask)])
+    adapted = predictions.get("shots", pd.Series(0, predictions.index)).fillna(0) > 0
+    kshot, extra = predictions[adapted], ["shots", "draw", "available"]
+    predictions = predictions[~adapted].drop(columns=extra, errors="ignore")
+    if "shots" in analyses:
+        mine = analyses["analysis"] == KSHOT
+        kshot = pd.concat([kshot, analyses.loc[mine, list(kshot.columns)]], ignore_index=True)
+        analyses = analyses[~mine].dropna(axis=1, how="all")
     scores = pd.concat(
         [
             scores_of(rows).assign(method=method, encoder=encoder)
@@ -102,12 +122,16 @@ def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
         ],
         ignore_index=True,
     )
-    tuned = scores["method"].str.startswith("pretrained") & (scores["method"] != "pretrained_probe")
+    tuned = scores["method"].str.startswith("pretrained") & ~scores["method"].isin(PROBES)
     for name, table in (
         ("predictions", predictions),
         ("finetune", scores[tuned]),
         ("baselines", scores[~tuned]),
+        ("kshot", kshot.astype(dict.fromkeys(extra, int)) if len(kshot) else kshot),
+        ("analyses", analyses),
     ):
+        if not len(table):
+            continue
         with atomic_path(folder / f"{name}.parquet") as part:
             table.to_parquet(part, index=False)
 
@@ -159,6 +183,7 @@ def report(
     finalists: Sequence[FinalistTask],
     default: PretrainingConfig,
     labels: Labels,
+    finetuning: FinetuningConfig,
     left_out: Sequence[str],
     synthetic: bool,
     storage: str,
@@ -182,6 +207,8 @@ def report(
     validation = evidence.validation_beside_test(
         table, best["mean_validation_score"], labels.objective, unit=unit
     )
+    warnings = scrutiny.too_few(predictions)
+    beside = scrutiny.read(folder, predictions, labels, finetuning.shots.trials)
     audited = kept_audit(folder / "audit.json")
     states = search["state"].value_counts()
     path = reporting.write_report(
@@ -208,15 +235,21 @@ def report(
         notes=list(left_out),
         audit=audited,
         unit=unit,
+        warnings=warnings,
+        beside=scrutiny_page.sections(
+            beside, "synthetic cohort" if synthetic else data_in_words(content["options"])
+        ),
     )
     kind = "SYNTHETIC data, " if synthetic else ""
-    title = f"{kind}protocol {protocol}; balanced accuracy of test {unit}"
+    title = fill(f"{kind}protocol {protocol}; balanced accuracy of test {unit}", width=100)
     if default.pairing == "recording":
         title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
     if pooled and split.knows_people:
         title += "\none classifier fine-tuned on all people (pooled)"
     lines = [
-        reporting.render_text(table, compared, title=title, unit=unit),
+        reporting.render_text(
+            table, compared, title=title, unit=unit, shots=beside.kshot, warnings=warnings
+        ),
         "",
         f"validation  {validation}",
         f"openings    of the test part: {openings}",

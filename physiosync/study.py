@@ -13,9 +13,10 @@ import optuna
 
 from physiosync import outcome, promotion
 from physiosync.audit.run import audit_encoders, audit_once, demand_passed
+from physiosync.controls import control_tasks, trained
 from physiosync.driving import only_driver
 from physiosync.errors import PhysioSyncError, RemoteError, StudyError
-from physiosync.evaluation import tasks_on_test_part
+from physiosync.evaluation import TestTask, absent_methods, pooled_tasks, tasks_on_test_part
 from physiosync.evidence import protocol_in_words
 from physiosync.feasibility import check_feasible
 from physiosync.files import sweep
@@ -34,7 +35,7 @@ from physiosync.search import SearchPlan, best_value, finished, search
 from physiosync.splits import Split
 from physiosync.storage import open_study, without_password
 from physiosync.study_data import StudyData
-from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask, Workload
+from physiosync.tasks import FinalistTask, Workload
 from physiosync.tuner import ray_session
 from physiosync.windows import WindowStore
 from physiosync.wording import counted
@@ -98,6 +99,7 @@ class Study:
         self.search()
         self.run_finalists()
         self.promote()
+        self.controls()
         self.finetune()
 
     def run_stage(self, name: str) -> None:
@@ -281,20 +283,32 @@ class Study:
         ranking = promotion.one_standard_error(scores, costs)
         winners = ranking.head(self.options.promote)
         outcome.write_best(self.folder, tasks, scores, winners, synthetic=self.synthetic)
-        log.info("promote: %d of %d finalists to best/", self.options.promote, len(ranking))
+        log.info("promote: %d of %d finalists to best/", len(winners), len(ranking))
         for rank, (uid, row) in enumerate(winners.iterrows(), 1):
             log.info(
-                "  rank-%d: %s, on fresh folds %.3f +- %.3f (0 chance, 1 perfect; %s)",
-                rank, uid, row["mean"], row["standard_error"], counted(row["runs"], "run"),
+                "  rank-%d: %s, on fresh folds %s; 0 chance, 1 perfect",
+                rank, uid, promotion.result_in_words(row),
             )  # fmt: skip
         path, best = self.folder / "split.json", sorted((self.folder / "best").glob("rank-*"))
         audited = audit_encoders(self.data.recorded, path, self.folder / "audit.json", best)
         demand_passed(audited, path)
 
     @mirrored
+    def controls(self) -> None:
+        """The winner's pretraining once more, without what its method claims to live on."""
+        if self.options.controls:
+            tasks, _ = self._control_tasks()
+            self._jobs("controls", list(tasks.values()))
+
+    @mirrored
     def finetune(self) -> None:
         """Fine-tuning and baselines on the test part: the only stage that opens it."""
+        o = self.options
+        pooled = pooled_tasks(self.folder, self.workload, o.finetuning, seed=o.seed)
+        self._jobs("pooled", pooled)
         tasks = self._test_tasks()
+        for sentence in self._absent():
+            log.info("  left out: %s", sentence)
         tested = self.workload.tested(max(task.network.long_times for task in tasks))
         for subject in sorted({*self.split.test.subjects} - {*tested}):
             log.info("  left out: %s has no whole trial to be scaled on, or none to test", subject)
@@ -321,7 +335,8 @@ class Study:
             finalists=self._finalist_tasks(),
             default=self.options.pretraining,
             labels=self.options.labels,
-            left_out=self.store.left_out,
+            finetuning=self.options.finetuning,
+            left_out=[*self.store.left_out, *self._absent()],
             synthetic=self.synthetic,
             storage=self.options.storage_url,
             where=self.mirror.url_of(self.folder),
@@ -405,13 +420,29 @@ class Study:
             self.folder / "tune" / "encoders",
         )
 
-    def _test_tasks(self) -> list[FinetuneTask | BaselineTask]:
+    def _control_tasks(self) -> tuple[dict[str, FinalistTask], list[str]]:
+        return control_tasks(self.folder, self.workload, seed=self.options.seed)
+
+    def _control_encoders(self) -> tuple[dict[str, Path], list[str]]:
+        """Method -> the encoder that it judges; and why others are not there, in sentences."""
+        if not self.options.controls:
+            return {}, ["control encoders, by --no-controls"]
+        tasks, sentences = self._control_tasks()
+        _need([task.output for task in tasks.values()], "controls")
+        return trained(tasks, sentences)
+
+    def _absent(self) -> list[str]:
+        """Why methods have no row in the tables, in sentences."""
+        return absent_methods(self.folder, self.workload) + self._control_encoders()[1]
+
+    def _test_tasks(self) -> list[TestTask]:
         return tasks_on_test_part(
             self.folder,
             self.workload,
             self.options.finetuning,
             seed=self.options.seed,
             pooled=self.options.pooled,
+            controls=self._control_encoders()[0],
         )
 
     def _jobs(self, stage: str, tasks: Sequence[Task]) -> None:

@@ -12,7 +12,7 @@
     .venv/bin/python studies/deap.py --preset paper --protocol window --pooled --name deap-paper
 
 is the paper's own configuration, LEAKY as it is: `physiosync/paper.py` says what it fixes and where
-this differs; `--preset paper --help` shows its numbers. `physiosync.leakage` measures what it buys.
+this differs; `--preset paper --help` shows its numbers. `studies/leakage.py` measures what it buys.
 
 `--help` explains every option, `--dry-run` says what it will cost on this machine. The same command
 resumes; a larger --trials adds trials.

@@ -504,7 +504,7 @@ def _users(imports: dict[str, set[str]], library: str) -> set[str]:
 def test_only_the_distributed_part_knows_ray() -> None:
     imports = _imports()
     assert _users(imports, "ray") <= {"search", "searcher", "jobs", "tuner", "nodes"}
-    for name in ("pretraining", "finetuning", "probing", "tasks", "baselines", "report"):
+    for name in ("pretraining", "finetuning", "probing", "tasks", "baselines", "report", "leakage"):
         reached = _reach(imports, f"physiosync.{name}")
         assert not {r for r in reached if r == "ray" or r.startswith("ray.")}, name
 
