@@ -277,6 +277,8 @@ class Study:
     @mirrored
     def finetune(self) -> None:
         """Fine-tuning and baselines on the test part: the only stage that opens it."""
+        if self.options.controls:
+            _need([task.output for task in self._control_tasks()[0].values()], "controls")
         tasks = self._test_tasks()
         for sentence in self._absent():
             log.info("  left out: %s", sentence)
@@ -381,10 +383,8 @@ class Study:
     def _control_encoders(self) -> tuple[dict[str, Path], list[str]]:
         """Method -> the encoder that it judges; and why others are not there, in sentences."""
         if not self.options.controls:
-            return {}, ["control encoders, by --no-controls"]
-        tasks, sentences = self._control_tasks()
-        _need([task.output for task in tasks.values()], "controls")
-        return trained(tasks, sentences)
+            return {}, ["no control encoders, by --no-controls"]
+        return trained(*self._control_tasks())
 
     def _absent(self) -> list[str]:
         """Why methods have no row in the tables, in sentences."""
