@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -12,10 +13,43 @@ from physiosync.baselines.methods import CLASSICAL, PROBES
 from physiosync.baselines.peripheral import ARTEFACTS
 from physiosync.errors import StudyError
 from physiosync.finetuning import FinetuningConfig
+from physiosync.further_tasks import AnalysisTask, PooledTask
 from physiosync.model import PhysioSync
+from physiosync.pretraining import PretrainingConfig
 from physiosync.tasks import BaselineTask, FinetuneTask, Workload
 
-TestTask = FinetuneTask | BaselineTask
+TestTask = FinetuneTask | BaselineTask | AnalysisTask
+
+
+def pooled_tasks(
+    folder: Path, workload: Workload, config: FinetuningConfig, *, seed: int
+) -> list[PooledTask]:
+    """What has to be trained before `tasks_on_test_part` and opens no test trial.
+
+    The network of the first best encoder, from scratch on everyone's labels, with as many seconds
+    of signal as that encoder's pretraining saw.
+    """
+    best = folder / "best" / "rank-1"
+    if not best.is_dir():
+        raise StudyError(f"{folder / 'best'}: expected promoted encoders, found none")
+    metrics = json.loads((best / "metrics.json").read_text())
+    budget = PretrainingConfig.model_validate(metrics["pretraining"])
+    return [
+        PooledTask(
+            workload=workload,
+            config=config,
+            network=PhysioSync.from_pretrained(best).config,
+            epoch_seconds=budget.epoch_seconds,
+            epochs=budget.epochs,
+            seed=seed,
+            output=_pooled(folder, metrics["configuration"]),
+        )
+    ]
+
+
+def _pooled(folder: Path, uid: str) -> Path:
+    # Beside the finalists, which an object store keeps too.
+    return folder / "tune" / "encoders" / f"scratch-pooled-{uid}"
 
 
 def tasks_on_test_part(
@@ -66,6 +100,7 @@ def tasks_on_test_part(
         jobs("pretrained" if path.name == "rank-1" else f"pretrained {path.name}", path, uid)
     first = json.loads((best[0] / "metrics.json").read_text())["configuration"]
     jobs("scratch", None, f"scratch-{first}")
+    jobs("scratch_pooled", _pooled(folder, first), f"scratch-pooled-{first}")
     encoders = dict.fromkeys((m for m in PROBES if m.startswith("pretrained")), best[0])
     encoders |= controls or {}
     artefacts, _ = artefact_modalities(workload, network.long_times)
@@ -87,6 +122,20 @@ def tasks_on_test_part(
             output=out / f"baselines-{first}" / f"{method}.parquet",
         )
         for method in methods
+    )
+    features: tuple[Literal["pretrained_probe", "band_power"], ...]
+    features = ("pretrained_probe", "band_power")
+    tasks.extend(
+        AnalysisTask(
+            workload=workload,
+            method=method,
+            encoder=best[0] if method == "pretrained_probe" else None,
+            shots=config.shots,
+            network=network,
+            seed=seed,
+            output=out / f"analyses-{first}" / f"{method}.parquet",
+        )
+        for method in features
     )
     return tasks
 

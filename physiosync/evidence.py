@@ -17,6 +17,7 @@ from physiosync.statistics.comparison import CHANCE, compare
 #: What is compared in every study; the first is the question that it asks.
 PAIRS = (
     ("pretrained", "scratch"),
+    ("pretrained", "scratch_pooled"),
     ("pretrained", "majority"),
     ("pretrained_probe", "untrained_probe"),
     ("pretrained_probe", "simclr_probe"),
@@ -25,6 +26,7 @@ PAIRS = (
 )
 _WORDS = {
     ("pretrained", "scratch"): "pretrained less scratch",
+    ("pretrained", "scratch_pooled"): "pretrained less scratch on everyone",
     ("pretrained", "majority"): "pretrained less majority",
     ("pretrained_probe", "untrained_probe"): "frozen pretrained less untrained",
     ("pretrained_probe", "simclr_probe"): "frozen pretrained less SimCLR",
@@ -57,14 +59,18 @@ def comparisons(predictions: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
 
 def comparison_lines(table: pd.DataFrame, target: str) -> list[str]:
-    """The first pair of `PAIRS` for one target, for a terminal."""
+    """The pairs of `PAIRS` that are about training from scratch, for one target and a terminal."""
     if not len(table):
         return []
-    pair = (table["method"] == PAIRS[0][0]) & (table["reference"] == PAIRS[0][1])
     return [
-        f"  {_WORDS[PAIRS[0]]:<38} {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-        f"  p {_number(row['p_holm'])} (detectable {_number(row['minimal_detectable'])})"
-        for _, row in table[pair & (table["target"] == target)].iterrows()
+        f"  {_WORDS[pair]:<38} {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        f"  p {number(row['p_holm'])} (detectable {number(row['minimal_detectable'])})"
+        for pair in PAIRS[:2]
+        for _, row in table[
+            (table["method"] == pair[0])
+            & (table["reference"] == pair[1])
+            & (table["target"] == target)
+        ].iterrows()
     ]
 
 
@@ -77,18 +83,19 @@ def readable_comparisons(table: pd.DataFrame) -> pd.DataFrame:
                 _WORDS.get(pair, " less ".join(pair))
                 for pair in zip(table["method"], table["reference"], strict=True)
             ],
-            "difference": table["difference"].map("{:+.3f}".format),
+            "difference": [_signed(d) for d in table["difference"]],
             "95 % interval": [
-                f"{a:+.3f} to {b:+.3f}" for a, b in zip(table["low"], table["high"], strict=True)
+                "-" if np.isnan(a) else f"{a:+.3f} to {b:+.3f}"
+                for a, b in zip(table["low"], table["high"], strict=True)
             ],
-            "p (Holm)": table["p_holm"].map(_number),
-            "p": table["p"].map(_number),
-            "effect size": table["effect_size"].map("{:.2f}".format),
-            "detectable": table["minimal_detectable"].map(_number),
+            "p (Holm)": table["p_holm"].map(number),
+            "p": table["p"].map(number),
+            "effect size": ["-" if np.isnan(e) else f"{e:.2f}" for e in table["effect_size"]],
+            "detectable": table["minimal_detectable"].map(number),
             "subjects, clips": [
                 f"{s}, {c}" for s, c in zip(table["n_subjects"], table["n_stimuli"], strict=True)
             ],
-            "Wilcoxon (description)": table["wilcoxon_p"].map(_number),
+            "Wilcoxon (description)": table["wilcoxon_p"].map(number),
         }
     )
 
@@ -179,7 +186,12 @@ def openings_in_words(openings: Sequence[Mapping[str, Any]], trials: int) -> str
     return f"{len(openings)}; EXPLORATORY: {later} search trials were added after it was opened"
 
 
-def _number(value: float) -> str:
+def _signed(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:+.3f}"
+
+
+def number(value: float) -> str:
+    """A p or a detectable difference, for people; "-" where it is not known."""
     if np.isnan(value):
         return "-"
     if value > 1:

@@ -47,6 +47,65 @@ def subjects(scores: pd.DataFrame, methods: Mapping[str, str]) -> str:
     return _svg(figure)
 
 
+def kshot(table: pd.DataFrame, methods: Mapping[str, str]) -> str:
+    """Scores by the number of calibration trials: a line a method, a dot a subject.
+
+    Parameters
+    ----------
+    table : see `kshot_curve.kshot_table`
+    methods : method -> its name in words
+    """
+    targets = list(table["target"].unique())
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    axes = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0]
+    ks = sorted(table["shots"].unique())
+    colours = (BLUE, ORANGE, GREEN, GREY)
+    for axis, target in zip(axes, targets, strict=True):
+        of_target = table[table["target"] == target]
+        for n, (method, rows) in enumerate(of_target.groupby("method", sort=False)):
+            colour = colours[n % len(colours)]
+            mine = rows.sort_values("shots")
+            place = np.array([ks.index(k) for k in mine["shots"]])
+            for x, scores in zip(place, mine["subjects"], strict=True):
+                shifted = np.full(len(scores), x - 0.12 + 0.08 * n)
+                axis.plot(shifted, scores, "o", color=colour, alpha=0.35, markersize=4, mew=0)
+            axis.plot(
+                place,
+                mine["balanced_accuracy"],
+                "-o",
+                color=colour,
+                label=methods.get(str(method), str(method)),
+            )
+            axis.axhline(mine["balanced_accuracy"].iloc[0], color=colour, lw=1, ls=":")
+        axis.set_xticks(range(len(ks)), [str(k) for k in ks])
+        axis.set(title=target, xlabel="labelled calibration trials")
+    axes[0].set_ylabel("balanced accuracy")
+    axes[0].legend(frameon=False, fontsize="small")
+    return _svg(figure)
+
+
+def rejects(table: pd.DataFrame, methods: Mapping[str, str]) -> str:
+    """Accuracy by the share of trials that are answered, a line a method, a panel a target.
+
+    Parameters
+    ----------
+    table : see `scrutiny.reject_table`
+    methods : method -> its name in words
+    """
+    targets = list(table["target"].unique())
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    axes = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0]
+    colours = {"pretrained": BLUE, "pretrained_probe": GREEN, "scratch": ORANGE}
+    for axis, target in zip(axes, targets, strict=True):
+        for method, curve in table[table["target"] == target].groupby("method", sort=False):
+            name, colour = methods.get(str(method), str(method)), colours.get(str(method), GREY)
+            axis.plot(curve["coverage"], curve["accuracy"], color=colour, label=name)
+        axis.set(title=target, xlabel="share of trials answered", xlim=(0, 1.02), ylim=(0, 1.03))
+    axes[0].set_ylabel("accuracy")
+    axes[0].legend(frameon=False, fontsize="small", loc="lower left")
+    return _svg(figure)
+
+
 def history(search: pd.DataFrame) -> str:
     """Each trial's objective, and the best so far."""
     figure = Figure(figsize=(10, 3.4), layout="constrained")

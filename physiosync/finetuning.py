@@ -1,11 +1,8 @@
-"""Fine-tuning: classifiers fitted on everyone's training trials, then one job a person.
-
-The only stage, with the baselines, that opens test trials. Knows no Ray.
-"""
+"""Fine-tuning: classifiers fitted on everyone's training trials, then trained with the encoders."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -17,14 +14,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from physiosync.augmentation import AugmentationConfig, augment
+from physiosync.classifier import Classifier, complete, predict, window_features
 from physiosync.config import Config
-from physiosync.errors import SplitError
-from physiosync.fusion import FusionClassifier, LinearClassifier
+from physiosync.fusion import LinearClassifier
+from physiosync.kshot import ShotsConfig
 from physiosync.labels import Labels
-from physiosync.loading import Loader, complete_trials, scaled_loader
-from physiosync.model import Features, ModelConfig, PhysioSync
-from physiosync.predictions import prediction_rows
-from physiosync.probing import Windows, covering_windows, linear_weights
+from physiosync.loading import Loader, scaled_loader
+from physiosync.model import Features, PhysioSync
+from physiosync.probing import covering_windows, linear_weights
 from physiosync.training import Optimisation, autocast, pick_device, seed_everything
 from physiosync.windows import WindowStore
 
@@ -53,39 +50,8 @@ class FinetuningConfig(Config):
     """Of pretrained encoders."""
     weight_decay: float = Field(default=1e-2, ge=0)
     augmentation: AugmentationConfig = AugmentationConfig()
-
-
-class Classifier(nn.Module):
-    """Encoders under one fusion classifier a target; all targets are trained together."""
-
-    def __init__(self, model: PhysioSync, targets: Mapping[str, int]) -> None:
-        super().__init__()
-        self.model = model
-        self.heads = nn.ModuleDict(
-            {target: _classifier(model, n_classes) for target, n_classes in targets.items()}
-        )
-
-    def forward(self, eeg: Tensor, pps: Tensor) -> dict[str, Tensor]:
-        """Logits (B, n_classes) of each target from long windows (B, n_chans, n_times)."""
-        f = self.model.features(eeg, pps)
-        return {target: head(*f.parts()) for target, head in self.heads.items()}
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights lie."""
-        return next(self.parameters()).device
-
-
-def _classifier(model: PhysioSync, n_classes: int) -> nn.Module:
-    long, short = (model.n_features("eeg", length) for length in ("long", "short"))
-    if model.config.encoder.family == "patch":
-        return LinearClassifier(2 * long + 2 * short, n_classes)
-    return FusionClassifier(
-        long_features=long,
-        short_features=short,
-        n_pieces=model.config.long_pieces,
-        n_classes=n_classes,
-    )
+    shots: ShotsConfig = ShotsConfig()
+    """Adaptation to people who are held out."""
 
 
 def fit_heads(
@@ -116,10 +82,48 @@ def fit_heads(
         If no trial can be trained on.
     """
     seed_everything(seed)
-    (everyone,) = _complete(store, model.config, training=everyone)
+    (everyone,) = complete(store, model.config, training=everyone)
     net = Classifier(model, labels.targets).to(pick_device(device))
-    run = _run(config, net, store, everyone if scale is None else scale, labels, seed)
+    run = training_of(config, net, store, everyone if scale is None else scale, labels, seed)
     run.train_heads(everyone)
+    return net
+
+
+def train_classifier(
+    config: FinetuningConfig,
+    start: Classifier,
+    store: WindowStore,
+    *,
+    scale: Ints,
+    trials: Ints,
+    labels: Labels,
+    seed: int,
+    pretrained: bool,
+) -> Classifier:
+    """Train everything on `trials`, from `start` on.
+
+    Parameters
+    ----------
+    start : of `fit_heads`, with the same scale; left as it is
+    store : these trials must be open
+    scale, trials : ids of the trials that each subject's scale is fitted on, and of those to train
+        on (the subject's own; all of them for people who are not known)
+    pretrained : whether the encoders get the small learning rate of pretrained ones
+
+    Raises
+    ------
+    DivergedError
+        If the loss stops being finite.
+    SplitError
+        If no trial can be trained on.
+    """
+    seed_everything(seed)
+    net = deepcopy(start)
+    (trials,) = complete(store, net.model.config, training=trials)
+    run = training_of(config, net, store, scale, labels, seed)
+    encoder_rate = config.encoder_learning_rate if pretrained else config.learning_rate
+    generator = torch.Generator(net.device).manual_seed(seed)
+    run.train_all(trials, encoder_rate, generator, epochs=config.epochs)
     return net
 
 
@@ -135,86 +139,37 @@ def finetune(
     seed: int,
     pretrained: bool,
 ) -> pd.DataFrame:
-    """Train everything on `train`, from `start` on; predict `test`.
-
-    Parameters
-    ----------
-    start : of `fit_heads`, with the same scale; left as it is
-    store : these trials must be open
-    scale, train, test : ids of the trials that each subject's scale is fitted on, of those to train
-        on (the subject's own; all of them for people who are not known), and of those to predict
-    pretrained : whether the encoders get the small learning rate of pretrained ones
-
-    Returns
-    -------
-    A row a test window and target, see `predictions.prediction_rows`.
-
-    Raises
-    ------
-    DivergedError
-        If the loss stops being finite.
-    SplitError
-        If no trial of the subject can be trained on or predicted.
-    """
-    seed_everything(seed)
-    net = deepcopy(start)
-    train, test = _complete(store, net.model.config, training=train, test=test)
-    run = _run(config, net, store, scale, labels, seed)
-    encoder_rate = config.encoder_learning_rate if pretrained else config.learning_rate
-    run.train_all(train, encoder_rate, torch.Generator(net.device).manual_seed(seed))
-    table, sfreq = store.trials, store.sfreq
-    n_times = net.model.config.long_times
-    windows = covering_windows(table, test, n_times=n_times, sfreq=sfreq, seconds=None)
-    probabilities = _predict(net, run.loader, windows)
-    return pd.concat(
-        [
-            prediction_rows(
-                table,
-                windows.trials,
-                windows.starts,
-                target,
-                p,
-                labels=labels,
-                sfreq=sfreq,
-            )
-            for target, p in probabilities.items()
-        ],
-        ignore_index=True,
+    """`train_classifier` on the trials `train`, then `predict` those of `test`."""
+    complete(store, start.model.config, test=test)  # Before anything is trained.
+    net = train_classifier(
+        config,
+        start,
+        store,
+        scale=scale,
+        trials=train,
+        labels=labels,
+        seed=seed,
+        pretrained=pretrained,
     )
+    return predict(net, store, scale=scale, test=test, labels=labels)
 
 
-def _complete(store: WindowStore, config: ModelConfig, **parts: Ints) -> list[Ints]:
-    """Of each part those trials that the network can read; SplitError if a part has none."""
-    modalities = ("eeg", *config.pps_channels)
-    found = [
-        complete_trials(store.trials, trials, modalities, config.long_times)
-        for trials in parts.values()
-    ]
-    for part, trials in zip(parts, found, strict=True):
-        if not len(trials):
-            raise SplitError(
-                f"expected a {part} trial of at least {config.long_times / config.sfreq:g} s with "
-                f"{', '.join(modalities)}, found none"
-            )
-    return found
-
-
-def _run(
+def training_of(
     config: FinetuningConfig,
     net: Classifier,
     store: WindowStore,
     scale: Ints,
     labels: Labels,
     seed: int,
-) -> _Run:
+) -> Training:
     loader = scaled_loader(store, scale, net.model.config.lags, net.model.config.scaling)
     truth = {target: labels.classes(store.trials, target) for target in net.heads}
-    return _Run(config, net, loader, truth, np.random.default_rng(seed))
+    return Training(config, net, loader, truth, np.random.default_rng(seed))
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
-    """What both phases of a job share.
+class Training:
+    """What all phases of training share.
 
     Parameters
     ----------
@@ -237,7 +192,7 @@ class _Run:
             sfreq=model.sfreq,
             seconds=config.head_seconds,
         )
-        features = _features(net, self.loader, windows)
+        features = window_features(net, self.loader, windows)
         if model.encoder.family == "patch":
             self._set_probes(features, windows.trials)
             return
@@ -259,9 +214,22 @@ class _Run:
                 optimisation.step(self._loss(logits, windows.trials[some]))
 
     def train_all(
-        self, trials: Ints, encoder_learning_rate: float, generator: torch.Generator
+        self,
+        trials: Ints,
+        encoder_learning_rate: float,
+        generator: torch.Generator,
+        *,
+        epochs: int,
+        after: Callable[[int], None] = lambda epoch: None,
     ) -> None:
-        """Train encoders and classifiers on random windows of `trials`."""
+        """Train encoders and classifiers on random windows of `trials`.
+
+        Parameters
+        ----------
+        generator : of the augmentation
+        epochs : of `windows_per_trial` windows from each trial
+        after : is called after each epoch with its number, from 1
+        """
         config, net, loader = self.config, self.net, self.loader
         device = net.device
         n_times = net.model.config.long_times
@@ -276,10 +244,10 @@ class _Run:
                 {"params": list(net.model.parameters()), "lr": encoder_learning_rate},
             ],
             weight_decay=config.weight_decay,
-            n_steps=config.epochs * n_batches,
+            n_steps=epochs * n_batches,
         )
-        net.train()
-        for _ in range(config.epochs):
+        for epoch in range(1, epochs + 1):
+            net.train()
             rows = np.repeat(np.arange(len(trials)), config.windows_per_trial)
             rows = self.rng.permutation(rows)
             starts = self.rng.integers(room[rows] + 1)
@@ -294,6 +262,7 @@ class _Run:
                         augment(pps, config.augmentation, generator),
                     )
                 optimisation.step(self._loss(logits, ids))
+            after(epoch)
 
     @torch.no_grad()
     def _set_probes(self, features: Features, trials: Ints) -> None:
@@ -324,35 +293,3 @@ class _Run:
             else:
                 terms.append(out.sum() * 0)
         return torch.stack(terms).sum()
-
-
-@torch.no_grad()
-def _features(net: Classifier, loader: Loader, windows: Windows) -> Features:
-    """Features of all windows, in evaluation mode, on the CPU."""
-    net.eval()
-    device = net.device
-    parts = []
-    for trials, starts in _batches(windows):
-        eeg = loader.eeg(trials, starts, net.model.config.long_times).to(device)
-        pps = loader.pps(trials, starts, net.model.config.long_times).to(device)
-        parts.append(net.model.features(eeg, pps).parts())
-    return Features(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
-
-
-def _batches(windows: Windows, size: int = 256) -> Iterator[tuple[Ints, Ints]]:
-    for first in range(0, len(windows.trials), size):
-        yield windows.trials[first : first + size], windows.starts[first : first + size]
-
-
-@torch.no_grad()
-def _predict(net: Classifier, loader: Loader, windows: Windows) -> dict[str, NDArray[np.float64]]:
-    net.eval()
-    device = net.device
-    n_times = net.model.config.long_times
-    parts: dict[str, list[Tensor]] = {target: [] for target in net.heads}
-    for trials, starts in _batches(windows):
-        eeg = loader.eeg(trials, starts, n_times).to(device)
-        pps = loader.pps(trials, starts, n_times).to(device)
-        for target, logits in net(eeg, pps).items():
-            parts[target].append(logits.double().softmax(dim=1).cpu())
-    return {target: torch.cat(each).numpy() for target, each in parts.items()}

@@ -73,6 +73,18 @@ class FusionClassifier(nn.Module):
         ValueError
             If there are more or fewer than P pieces.
         """
+        logits: Tensor = self.last(self.inputs(long_eeg, short_eeg, long_pps, short_pps))
+        return logits
+
+    @property
+    def last(self) -> nn.Module:
+        """The last linear map, from `inputs` to logits."""
+        return self.layers[-1]
+
+    def inputs(
+        self, long_eeg: Tensor, short_eeg: Tensor, long_pps: Tensor, short_pps: Tensor
+    ) -> Tensor:
+        """What `last` is given, (B, H)."""
         for pieces in (short_eeg, short_pps):
             if pieces.ndim != 3 or pieces.shape[1] != self.n_pieces:
                 raise ValueError(
@@ -85,8 +97,8 @@ class FusionClassifier(nn.Module):
             _weighted(long_pps, self.long_head),
             _weighted(short_pps, self.short_head).flatten(1),
         )
-        logits: Tensor = self.layers(torch.cat(parts, dim=1))
-        return logits
+        hidden: Tensor = self.layers[:-1](torch.cat(parts, dim=1))
+        return hidden
 
 
 class LinearClassifier(nn.Module):
@@ -112,9 +124,20 @@ class LinearClassifier(nn.Module):
         self, long_eeg: Tensor, short_eeg: Tensor, long_pps: Tensor, short_pps: Tensor
     ) -> Tensor:
         """Logits (B, n_classes) of features (B, F), (B, P, F'), (B, F) and (B, P, F')."""
-        x = torch.cat((long_eeg, short_eeg.mean(1), long_pps, short_pps.mean(1)), dim=1)
-        logits: Tensor = self.linear((x - self.mean) / self.scale)
+        logits: Tensor = self.last(self.inputs(long_eeg, short_eeg, long_pps, short_pps))
         return logits
+
+    @property
+    def last(self) -> nn.Module:
+        """The linear map, from `inputs` to logits."""
+        return self.linear
+
+    def inputs(
+        self, long_eeg: Tensor, short_eeg: Tensor, long_pps: Tensor, short_pps: Tensor
+    ) -> Tensor:
+        """Standardised features (B, 2 F + 2 F')."""
+        x = torch.cat((long_eeg, short_eeg.mean(1), long_pps, short_pps.mean(1)), dim=1)
+        return (x - self.mean) / self.scale
 
 
 def _weighted(features: Tensor, head: nn.Module) -> Tensor:

@@ -28,6 +28,11 @@ class Labels(Config):
         """
         return tuple(target for target in self.targets if not self._is_quadrant(target))
 
+    @property
+    def ratings(self) -> tuple[str, ...]:
+        """The targets that are ratings with a threshold; none where targets are classes."""
+        return self.objective if self.threshold is not None else ()
+
     def classes(self, trials: pd.DataFrame, target: str) -> pd.Series[int]:
         """Class of every trial; -1 where the rating is missing.
 

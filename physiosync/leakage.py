@@ -22,6 +22,7 @@ from pydantic import Field
 
 from physiosync.baselines import band_power, frozen_probe, majority
 from physiosync.config import Config
+from physiosync.errors import ShardError
 from physiosync.finetuning import FinetuningConfig, finetune, fit_heads
 from physiosync.labels import Labels
 from physiosync.loading import complete_trials
@@ -161,11 +162,21 @@ def jobs_for(
 
     Parameters
     ----------
-    shards : folders
+    shards : folders, each prepared with another treatment of the baseline
+
+    Raises
+    ------
+    ShardError
+        If a folder holds none, or two have their baseline treated alike.
     """
     protocols: tuple[Leaky, ...] = ("window", "stimulus")
+    seen: dict[Any, Path] = {}
     for folder in shards:
-        find_shards(folder)  # An empty folder is better found now than by a worker.
+        baseline = read_info(find_shards(folder)[0]).config["baseline"]
+        if (other := seen.setdefault(baseline, folder)) != folder:
+            raise ShardError(
+                folder, "baseline", expected=f"another than in {other}", found=str(baseline)
+            )
     return [
         LeakageJob(config=config, shards=folder, cache=cache, protocol=protocol, seed=seed)
         for seed in seeds

@@ -92,6 +92,12 @@ class StudyOptions(Config):
     """Share of the stimuli (people; of each) that score the search."""
     test_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of the stimuli (people; of each) kept closed until fine-tuning."""
+    folds: int = Field(default=1, ge=1)
+    """More than 1: that many test parts in turn, instead of one of --test-share, so that every
+    stimulus (person; both) is tested once. Each fold is a study of its own, search included."""
+    reuse_search: bool = False
+    """With --folds: search in fold 1 alone; cheaper, but what is chosen has seen other folds' test
+    parts."""
     finalists: int = Field(default=4, ge=1)
     """Configurations re-run over folds and seeds, the default one among them as a control."""
     finalist_folds: int = Field(default=3, ge=1)
@@ -135,6 +141,12 @@ class StudyOptions(Config):
         return self
 
     @model_validator(mode="after")
+    def _a_search_can_be_reused(self) -> StudyOptions:
+        if self.reuse_search and self.folds == 1:
+            raise ValueError("--reuse-search needs --folds of at least 2, but got 1")
+        return self
+
+    @model_validator(mode="after")
     def _protocol_fits(self) -> StudyOptions:
         if self.pooled and self.protocol not in ("stimulus", "window"):
             raise ValueError(
@@ -167,6 +179,11 @@ class StudyOptions(Config):
         if place is None:
             place = common / self.name if common else Path("data") / self.name / "shards"
         return place if is_remote(place) else place.resolve()
+
+    @property
+    def database_name(self) -> str:
+        """Of the Optuna study."""
+        return self.name
 
     @property
     def storage_url(self) -> str:
@@ -241,6 +258,34 @@ class StudyOptions(Config):
     def probe(self) -> ProbeConfig:
         """Fixed for the study."""
         return ProbeConfig()
+
+
+class FoldOptions(StudyOptions):
+    """One fold of a study: a folder in the study's, and an Optuna study beside the other folds'."""
+
+    fold: int = Field(ge=1)
+    """From 1 on."""
+
+    @property
+    def folder(self) -> Path:
+        """The fold's folder on this machine."""
+        return super().folder / f"fold-{self.fold}"
+
+    @property
+    def results_url(self) -> str | None:
+        """Where the fold is kept, if in an object store."""
+        url = super().results_url
+        return url and f"{url}/fold-{self.fold}"
+
+    @property
+    def database_name(self) -> str:
+        """Of the Optuna study."""
+        return f"{self.name}-fold-{self.fold}"
+
+    @property
+    def storage_url(self) -> str:
+        """The study's: all folds share it."""
+        return StudyOptions(**self.model_dump(exclude={"fold"})).storage_url
 
 
 def default_options(words: Sequence[str], **given: Any) -> StudyOptions:

@@ -13,18 +13,21 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from physiosync import evidence
+from physiosync import evidence, scrutiny, scrutiny_page
 from physiosync import report as reporting
 from physiosync.audit.run import kept_audit
 from physiosync.baselines.methods import PROBES
 from physiosync.evaluation import TestTask
 from physiosync.files import atomic_path
+from physiosync.finetuning import FinetuningConfig
+from physiosync.further_tasks import KSHOT, AnalysisTask
 from physiosync.labels import Labels
 from physiosync.ledger import Ledger
 from physiosync.model import PhysioSync
 from physiosync.predictions import scores_of
 from physiosync.pretraining import PretrainingConfig
 from physiosync.search import finished
+from physiosync.space import in_words
 from physiosync.splits import Split
 from physiosync.storage import dashboard_argument
 from physiosync.tables import main_table
@@ -32,13 +35,15 @@ from physiosync.tasks import FinalistTask
 
 
 def finalist_scores(tasks: Sequence[FinalistTask], *, default: PretrainingConfig) -> pd.DataFrame:
-    """A row a finalist run: "configuration", "is_default", "fold", "seed", "score", "path"."""
+    """A row a finalist run: "configuration", "settings", "is_default", "fold", "seed", "score",
+    "path"."""
     rows = []
     for task in tasks:
         metrics = json.loads((task.output / "metrics.json").read_text())
         rows.append(
             {
                 "configuration": task.config.uid(),
+                "settings": in_words(task.config, default),
                 "is_default": task.config.uid() == default.uid(),
                 "fold": task.fold,
                 "seed": task.seed,
@@ -92,12 +97,24 @@ def _holds(folder: Path, uid: str) -> bool:
 
 
 def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
-    """Gather the jobs' files: predictions.parquet, finetune.parquet and baselines.parquet."""
-    parts = [
-        pd.read_parquet(task.output).assign(encoder=task.output.parent.name, method=task.method)
-        for task in tasks
-    ]
-    predictions = pd.concat(parts, ignore_index=True)
+    """Gather the jobs' files: {predictions, finetune, baselines, kshot, analyses}.parquet."""
+
+    def gathered(kinds: Sequence[TestTask]) -> pd.DataFrame:
+        parts = [
+            pd.read_parquet(task.output).assign(encoder=task.output.parent.name, method=task.method)
+            for task in kinds
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    analyses = gathered([task for task in tasks if isinstance(task, AnalysisTask)])
+    predictions = gathered([task for task in tasks if not isinstance(task, AnalysisTask)])
+    adapted = predictions.get("shots", pd.Series(0, predictions.index)).fillna(0) > 0
+    kshot, extra = predictions[adapted], ["shots", "draw", "available"]
+    predictions = predictions[~adapted].drop(columns=extra, errors="ignore")
+    if "shots" in analyses:
+        mine = analyses["analysis"] == KSHOT
+        kshot = pd.concat([kshot, analyses.loc[mine, list(kshot.columns)]], ignore_index=True)
+        analyses = analyses[~mine].dropna(axis=1, how="all")
     scores = pd.concat(
         [
             scores_of(rows).assign(method=method, encoder=encoder)
@@ -110,7 +127,11 @@ def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
         ("predictions", predictions),
         ("finetune", scores[tuned]),
         ("baselines", scores[~tuned]),
+        ("kshot", kshot.astype(dict.fromkeys(extra, int)) if len(kshot) else kshot),
+        ("analyses", analyses),
     ):
+        if not len(table):
+            continue
         with atomic_path(folder / f"{name}.parquet") as part:
             table.to_parquet(part, index=False)
 
@@ -135,8 +156,24 @@ def search_tables(database: optuna.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(trials), pd.DataFrame(curves)
 
 
-def _data(options: Mapping[str, Any]) -> str:
+def tables_of(predictions: pd.DataFrame, split: Split) -> tuple[str, pd.DataFrame, pd.DataFrame]:
+    """What is scored, its table, and the comparisons that can be made."""
+    seconds = split.stretch_seconds
+    unit = reporting.TRIALS if seconds is None else f"stretches of {seconds} s"
+    table = main_table(predictions, stretches=seconds is not None)
+    # Stretches of one trial are not independent, so nothing could be claimed.
+    compared = evidence.comparisons(predictions) if seconds is None else pd.DataFrame()
+    return unit, table, compared
+
+
+def data_in_words(options: Mapping[str, Any]) -> str:
+    """Where a study's data came from, by its options."""
     return str(options["recordings"] or options["shards"] or "shards")
+
+
+def _name(options: Mapping[str, Any]) -> str:
+    fold = f", fold {options['fold']} of {options['folds']}" if "fold" in options else ""
+    return f"{options['name']}{fold}"
 
 
 def report(
@@ -146,6 +183,7 @@ def report(
     finalists: Sequence[FinalistTask],
     default: PretrainingConfig,
     labels: Labels,
+    finetuning: FinetuningConfig,
     left_out: Sequence[str],
     synthetic: bool,
     storage: str,
@@ -164,22 +202,20 @@ def report(
     split = Split.load(folder / "split.json")
     protocol = evidence.protocol_in_words(split.protocol)
     pooled = bool(content["identity"]["pooled"]) or not split.knows_people
-    seconds = split.stretch_seconds
-    unit = reporting.TRIALS if seconds is None else f"stretches of {seconds} s"
-    table = main_table(predictions, stretches=seconds is not None)
-    # Stretches of one trial are not independent, so nothing could be claimed.
-    compared = evidence.comparisons(predictions) if seconds is None else pd.DataFrame()
+    unit, table, compared = tables_of(predictions, split)
     best = json.loads((folder / "best" / "rank-1" / "metrics.json").read_text())
     validation = evidence.validation_beside_test(
         table, best["mean_validation_score"], labels.objective, unit=unit
     )
+    warnings = scrutiny.too_few(predictions)
+    beside = scrutiny.read(folder, predictions, labels, finetuning.shots.trials)
     audited = kept_audit(folder / "audit.json")
     states = search["state"].value_counts()
     path = reporting.write_report(
         folder,
         header={
-            "study": folder.name,
-            "data": "synthetic cohort" if synthetic else _data(content["options"]),
+            "study": _name(content["options"]),
+            "data": "synthetic cohort" if synthetic else data_in_words(content["options"]),
             "protocol": protocol,
             "pairing": default.pairing,
             "fine-tuning": "one classifier for all people" if pooled else "one for each person",
@@ -199,6 +235,10 @@ def report(
         notes=list(left_out),
         audit=audited,
         unit=unit,
+        warnings=warnings,
+        beside=scrutiny_page.sections(
+            beside, "synthetic cohort" if synthetic else data_in_words(content["options"])
+        ),
     )
     kind = "SYNTHETIC data, " if synthetic else ""
     title = fill(f"{kind}protocol {protocol}; balanced accuracy of test {unit}", width=100)
@@ -207,7 +247,9 @@ def report(
     if pooled and split.knows_people:
         title += "\none classifier fine-tuned on all people (pooled)"
     lines = [
-        reporting.render_text(table, compared, title=title, unit=unit),
+        reporting.render_text(
+            table, compared, title=title, unit=unit, shots=beside.kshot, warnings=warnings
+        ),
         "",
         f"validation  {validation}",
         f"openings    of the test part: {openings}",

@@ -17,8 +17,8 @@ Where this differs on purpose, because the released scripts are wrong or can't b
 * skin conductance is standardised in each window; theirs enters a sigmoid as it was recorded
 * two disjoint groups are drawn anew for each moment; theirs draws with replacement from two fixed
   halves of the people
-* one of the ten folds is tested, and all targets share one fine-tuned encoder, with a classifier
-  each; dropout is off in evaluation
+* one of the ten folds is tested
+* all targets share one fine-tuned encoder, with a classifier each; dropout is off in evaluation
 """
 
 from __future__ import annotations

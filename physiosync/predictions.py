@@ -23,6 +23,8 @@ def prediction_rows(
 ) -> pd.DataFrame:
     """One row a window: who, what, when, the true class, and a probability for each class.
 
+    "rating" is the number that the class was made of; NaN for targets that are no rating.
+
     Parameters
     ----------
     table : trials (index: trial id) with "subject", "stimulus" and the ratings
@@ -38,6 +40,9 @@ def prediction_rows(
             "start_seconds": starts / sfreq,
             "target": target,
             "truth": truth.loc[trials].to_numpy(),
+            "rating": table[target].loc[trials].to_numpy(dtype=np.float64)
+            if target in labels.ratings
+            else np.nan,
         }
     )
     for c in range(max(labels.targets.values())):

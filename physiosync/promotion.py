@@ -58,6 +58,13 @@ def one_standard_error(scores: pd.DataFrame, cost: Mapping[str, float]) -> pd.Da
     return pd.concat([table.loc[[winner]], rest]).drop(columns="cost")
 
 
+def result_in_words(row: pd.Series[float]) -> str:
+    """A row of `one_standard_error`: "0.312 +- 0.020 (3 runs)"; one run has no standard error."""
+    if row["runs"] == 1:
+        return f"{row['mean']:.3f} (one run)"
+    return f"{row['mean']:.3f} +- {row['standard_error']:.3f} ({row['runs']:.0f} runs)"
+
+
 def signal_per_step(config: PretrainingConfig) -> float:
     """Seconds of signal in a batch: what a configuration asks of memory and compute."""
     return config.moments * 2 * config.group_size * config.long_seconds

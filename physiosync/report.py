@@ -10,17 +10,25 @@ from textwrap import wrap
 import numpy as np
 import pandas as pd
 
-from physiosync import evidence, figures
+from physiosync import evidence, figures, kshot_curve
 from physiosync.audit.verdict import AuditReport
 from physiosync.files import write_text
+from physiosync.page import bullets, facts, figure, html_table, page
 from physiosync.tables import METHODS, label, subject_table
+from physiosync.wording import counted
 
 #: What is scored, but under protocol "window".
 TRIALS = "trials"
 
 
 def render_text(
-    table: pd.DataFrame, compared: pd.DataFrame, *, title: str, unit: str = TRIALS
+    table: pd.DataFrame,
+    compared: pd.DataFrame,
+    *,
+    title: str,
+    unit: str = TRIALS,
+    shots: pd.DataFrame | None = None,
+    warnings: Sequence[str] = (),
 ) -> str:
     """The main table for a terminal of 100 columns.
 
@@ -29,15 +37,17 @@ def render_text(
     table : see `tables.main_table`
     compared : see `evidence.comparisons`
     unit : what is scored; if other than whole trials, accuracy and F1 are printed too, and no p
+    shots : see `kshot_curve.kshot_table`
+    warnings : sentences for the top
     """
     knows_chance = bool(table["chance"].notna().any())
     heading = f"  {'':<38} {'balanced accuracy':<21}  accuracy (majority)"
-    lines = [title, heading + "  <= chance" * (knows_chance and unit == TRIALS)]
+    lines = [title, *warnings, heading + "  <= chance" * (knows_chance and unit == TRIALS)]
     majority = _majority_accuracy(table)
     for target in table["target"].unique():
         rows = table[table["target"] == target]
         first = rows.iloc[0]
-        subjects = f"{first['n_subjects']:.0f} subjects"
+        subjects = counted(first["n_subjects"], "subject")
         if first["n_undefined"]:
             subjects += f", {first['n_undefined']:.0f} more with one class only"
         known = not np.isnan(first["chance"])
@@ -55,6 +65,8 @@ def render_text(
                 line += f"{'':8}{row['at_or_below_chance']:.0f} of {row['n_subjects']:.0f}"
             lines.append(line)
         lines.extend(evidence.comparison_lines(compared, str(target)))
+        if shots is not None:
+            lines.extend(kshot_curve.kshot_lines(shots, str(target)))
     if unit != TRIALS:
         lines += ["", *wrap(_no_p(unit), width=100)]
     elif len(compared):
@@ -75,6 +87,8 @@ def write_report(
     notes: Sequence[str],
     audit: AuditReport | None = None,
     unit: str = TRIALS,
+    warnings: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> Path:
     """Write report.html: one file, no scripts, nothing fetched.
 
@@ -86,53 +100,97 @@ def write_report(
     compared : `evidence.comparisons` of them
     search : trials with "number", "state", "value"
     curves : "number", "epoch", "objective", "state"
-    finalists : runs with "configuration", "is_default", "fold", "seed", "score"
+    finalists : runs with "configuration", "settings", "is_default", "fold", "seed", "score"
     notes : what was left out, and why
     audit : of the split
     unit : what is scored; if other than whole trials, the page says that no p can be given
+    warnings : sentences for the top
+    beside : sections of `scrutiny.sections`, as HTML
     """
-    about = f"{header['data']}; protocol {header['protocol']}"
-    loud = "synthetic" in header["data"].lower()
-    leaky = "LEAKY" in header["protocol"]
+    about = _about(header)
     sections = [
-        f"<h1>PhysioSync study “{escape(header['study'])}”</h1>",
-        '<p class="loud">The data of this study are synthetic.</p>' if loud else "",
-        f'<p class="loud">{_LEAKY}</p>' if leaky else "",
-        _facts(header),
-        f"<h2>Test {unit}</h2>",
-        _html_table(_readable(table, header["protocol"]), caption=f"Test {unit}. {about}."),
-        f"<p>{_HOW_TO_READ}</p>" if unit == TRIALS else f"<p>{_no_p(unit)}</p>",
-        *_evidence(predictions, table, compared, about),
-        _figure(
-            figures.subjects(subject_table(predictions), METHODS),
-            f"Balanced accuracy of each subject's test {unit}; a dot a subject, a bar the mean, "
-            f"dashed: chance, where there are two classes. {about}.",
-        ),
+        *of_test_trials(header, predictions, table, compared, unit=unit, warnings=warnings),
+        *beside,
         "<h2>Search</h2>",
-        _figure(
+        figure(
             figures.history(search),
             f"Objective of each trial (validation stimuli, 0 is chance, 1 perfect). {about}.",
         )
         if len(search)
         else "<p>No search trials.</p>",
-        _figure(figures.curves(curves), f"Objective by epoch, best so far. {about}.")
+        figure(figures.curves(curves), f"Objective by epoch, best so far. {about}.")
         if len(curves)
         else "<p>No learning curves.</p>",
         "<h2>Finalists</h2>",
-        _html_table(_finalist_table(finalists), caption=f"Validation, fresh folds. {about}.")
+        html_table(_finalist_table(finalists), caption=f"Validation, fresh folds. {about}.")
         if len(finalists)
         else "<p>No finalists.</p>",
         f"<p>{_ONE_SE}</p>",
         *_audit(audit, about),
-        "<h2>Left out</h2>",
-        "<ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>"
-        if notes
-        else "<p>Nothing was left out.</p>",
+        *left_out(notes),
     ]
-    html = _PAGE.format(title=escape(header["study"]), body="\n".join(sections))
+    return save(folder, header, sections)
+
+
+def of_test_trials(
+    header: Mapping[str, str],
+    predictions: pd.DataFrame,
+    table: pd.DataFrame,
+    compared: pd.DataFrame,
+    *,
+    unit: str = TRIALS,
+    warnings: Sequence[str] = (),
+) -> list[str]:
+    """The page's top, down to the scores of test trials; parameters as of `write_report`."""
+    about = _about(header)
+    loud = "synthetic" in header["data"].lower()
+    leaky = "LEAKY" in header["protocol"]
+    return [
+        f"<h1>PhysioSync study “{escape(header['study'])}”</h1>",
+        '<p class="loud">The data of this study are synthetic.</p>' if loud else "",
+        f'<p class="loud">{_LEAKY}</p>' if leaky else "",
+        *(f'<p class="loud">{escape(sentence)}</p>' for sentence in warnings),
+        facts(header),
+        f"<h2>Test {unit}</h2>",
+        html_table(_readable(table), caption=f"Test {unit}. {about}."),
+        f"<p>{_HOW_TO_READ}</p>" if unit == TRIALS else f"<p>{_no_p(unit)}</p>",
+        *_evidence(predictions, table, compared, about),
+        figure(
+            figures.subjects(subject_table(predictions), METHODS),
+            f"Balanced accuracy of each subject's test {unit}; a dot a subject, a bar the mean, "
+            f"dashed: chance, where there are two classes. {about}.",
+        ),
+    ]
+
+
+def section(
+    title: str, header: Mapping[str, str], table: pd.DataFrame, sentences: Sequence[str]
+) -> list[str]:
+    """A heading, plain sentences and a table, with the data and the protocol in its caption."""
+    return [
+        f"<h2>{escape(title)}</h2>",
+        *(f"<p>{escape(sentence)}</p>" for sentence in sentences),
+        html_table(table, caption=f"{title}. {_about(header)}."),
+    ]
+
+
+def left_out(notes: Sequence[str]) -> list[str]:
+    """What was left out, and why."""
+    return [
+        "<h2>Left out</h2>",
+        bullets(notes) if notes else "<p>Nothing was left out.</p>",
+    ]
+
+
+def save(folder: Path, header: Mapping[str, str], sections: Sequence[str]) -> Path:
+    """Write the page as report.html; returns its path."""
     path = folder / "report.html"
-    write_text(path, html)
+    write_text(path, page(header["study"], sections))
     return path
+
+
+def _about(header: Mapping[str, str]) -> str:
+    return f"{header['data']}; protocol {header['protocol']}"
 
 
 def _evidence(
@@ -141,10 +199,10 @@ def _evidence(
     """Comparisons, and what the probabilities are worth."""
     shown = evidence.readable_probabilities(predictions, table)
     shown["method"] = shown["method"].map(label)
-    parts = [_html_table(shown, caption=f"Beside the scores. {about}.")]
+    parts = [html_table(shown, caption=f"Beside the scores. {about}.")]
     if len(compared):
         readable = evidence.readable_comparisons(compared)
-        parts.insert(0, _html_table(readable, caption=f"Comparisons. {about}."))
+        parts.insert(0, html_table(readable, caption=f"Comparisons. {about}."))
         parts.insert(1, f"<p>{evidence.HOW_TO_READ_P}</p>")
     return parts
 
@@ -159,30 +217,34 @@ def _audit(audit: AuditReport | None, about: str) -> list[str]:
     return [
         "<h2>Audit of the split</h2>",
         f"<p>The split {verdict}.{leaky}</p>",
-        _html_table(table, caption=f"Audit. {about}."),
+        html_table(table, caption=f"Audit. {about}."),
     ]
 
 
-def _readable(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "target": table["target"],
             "method": [label(str(m)) for m in table["method"]],
-            "balanced accuracy": table["balanced_accuracy"].map("{:.3f}".format),
+            "balanced accuracy": table["balanced_accuracy"].map(_known),
             "95 % interval": [
-                f"{a:.3f} to {b:.3f}" for a, b in zip(table["low"], table["high"], strict=True)
+                "-" if np.isnan(a) else f"{a:.3f} to {b:.3f}"
+                for a, b in zip(table["low"], table["high"], strict=True)
             ],
             "chance": ["-" if np.isnan(c) else f"{c:.2f}" for c in table["chance"]],
             "accuracy": table["accuracy"].map("{:.3f}".format),
-            "majority accuracy": table["target"].map(_majority_accuracy(table)),
+            "majority accuracy": [_majority_accuracy(table).get(t, "-") for t in table["target"]],
             "F1": table["f1"].map("{:.3f}".format),
             "subjects (undefined)": [
                 f"{n:.0f} ({u:.0f})"
                 for n, u in zip(table["n_subjects"], table["n_undefined"], strict=True)
             ],
-            "protocol": protocol,
         }
     )
+
+
+def _known(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
 
 
 def _majority_accuracy(table: pd.DataFrame) -> dict[str, str]:
@@ -194,39 +256,17 @@ def _finalist_table(finalists: pd.DataFrame) -> pd.DataFrame:
     groups = finalists.groupby("configuration", sort=False)
     out = pd.DataFrame(
         {
+            "settings": groups["settings"].first(),
             "mean": groups["score"].mean(),
             "standard error": groups["score"].std(ddof=1) / np.sqrt(groups.size()),
             "runs": groups.size(),
-            "": groups["is_default"].first().map({True: "the default (control)", False: ""}),
         }
     ).sort_values("mean", ascending=False)
+    control = groups["is_default"].first().reindex(out.index)
+    out.loc[control, "settings"] = "the default (control)"
     for column in ("mean", "standard error"):
-        out[column] = out[column].map("{:.3f}".format)
-    return out.reset_index()
-
-
-def _facts(header: Mapping[str, str]) -> str:
-    items = (f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in header.items())
-    return f"<dl>{''.join(items)}</dl>"
-
-
-def _figure(svg: str, caption: str) -> str:
-    return (
-        f'<figure><div role="img" aria-label="{escape(caption)}">{svg}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-
-
-def _html_table(table: pd.DataFrame, *, caption: str) -> str:
-    head = "".join(f'<th scope="col">{escape(str(c))}</th>' for c in table.columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(v))}</td>" for v in row) + "</tr>"
-        for row in table.itertuples(index=False)
-    )
-    return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+        out[column] = ["-" if np.isnan(x) else f"{x:.3f}" for x in out[column]]
+    return out.reset_index(drop=True).rename(columns={"settings": "what differs from the default"})
 
 
 def _no_p(unit: str) -> str:
@@ -255,25 +295,3 @@ _ONE_SE = (
     "cheapest configuration within one standard error of the best mean; the default configuration "
     "counts as the cheapest, so it wins unless another is better."
 )
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>PhysioSync: {title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
-  color: #1a1a1a; background: #fff; }}
-h1, h2 {{ line-height: 1.2; }} h2 {{ margin-top: 2.5rem; }}
-dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }}
-dt {{ color: #555; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
-.loud {{ background: #fff3c4; border-left: 6px solid #b58900; padding: .6rem 1rem;
-  font-weight: 600; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }}
-caption {{ text-align: left; color: #555; padding-bottom: .4rem; }}
-th, td {{ text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid #ddd; }}
-figure {{ margin: 1.5rem 0; }} figure svg {{ max-width: 100%; height: auto; }}
-figcaption {{ color: #555; font-size: .9rem; }}
-</style></head><body>
-{body}
-</body></html>
-"""

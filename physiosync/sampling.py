@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from physiosync.errors import SamplingError
+from physiosync.wording import counted
 
 Ints = NDArray[np.int64]
 
@@ -105,7 +106,7 @@ class MomentSampler:
             raise SamplingError(
                 f"expected at least {2 * group_size} subjects with one stimulus (two groups of "
                 f"{group_size}) and trials of at least {reach} samples, found at most "
-                f"{most_subjects} subjects"
+                f"{counted(most_subjects, 'subject')}"
             )
         self._subject_of = long_enough["subject"]
         self._last_start = long_enough["n_times"] - reach

@@ -71,6 +71,23 @@ def space(
     return {name: _with(of, default[name]) for name, of in searched.items()}
 
 
+def in_words(config: PretrainingConfig, base: PretrainingConfig) -> str:
+    """What a configuration has otherwise than `base`: "temperature 0.12, moments 64"."""
+    found, default = (
+        # Weights as they are used: the numbers that the search draws fold into them.
+        {n: v for n, v in to_params(c).items() if not n.startswith("weight_")}
+        | {"weight of EEG": c.w_eeg, "of PPS": c.w_pps, "of CM-CA": c.w_cmca}
+        for c in (config, base)
+    )
+    each = []
+    for name, value in found.items():
+        if value == default[name]:
+            continue
+        text = "off" if value is None else f"{value:.3g}"
+        each.append(f"{name.replace('_', ' ')} {text}")
+    return ", ".join(each) or "the default"
+
+
 def _clipped(value: float, low: int, high: int) -> int:
     return min(high, max(low, math.floor(value)))
 

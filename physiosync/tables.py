@@ -29,6 +29,7 @@ METHODS = {
     "shuffled_probe": "frozen, pretrained on shuffled pairs",
     "simclr_probe": "frozen, within-subject SimCLR",
     "scratch": "same network from scratch",
+    "scratch_pooled": "from scratch, on everyone first",
     "pretrained_probe_eeg": "frozen pretrained encoder, EEG alone",
     "pretrained_probe_pps": "frozen pretrained encoder, PPS alone",
     "pretrained_probe": "frozen pretrained encoder + linear",

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from physiosync.baselines import frozen_probe
 from physiosync.baselines.features import Trials
 from physiosync.baselines.methods import PROBES, answer
+from physiosync.classifier import Classifier, complete, predict
 from physiosync.config import Config
 from physiosync.files import atomic_path
-from physiosync.finetuning import Classifier, FinetuningConfig, finetune, fit_heads
+from physiosync.finetuning import FinetuningConfig, fit_heads, train_classifier
+from physiosync.kshot import kshot_rows
 from physiosync.labels import Labels
 from physiosync.loading import complete_trials, of_same_people, usable_trials
 from physiosync.mirror import Copies, Mirror
@@ -174,7 +176,11 @@ class FinetuneTask(Config):
     output: Path
 
     def run(self) -> None:
-        """Write the predictions of the test trials to `output`."""
+        """Write the predictions of the test trials to `output`.
+
+        Where people are held out, also those of the classifier adapted to each of them by k
+        calibration trials; "shots" is k, 0 for the classifier as it is.
+        """
         torch.set_num_threads(self.workload.threads)
         store = self.workload.store()
         everyone, test, scale = self.workload.final_trials(self.network.long_times)
@@ -182,18 +188,33 @@ class FinetuneTask(Config):
         if self.subject is not None:
             mine = store.trials.index[store.trials["subject"] == self.subject]
             train, test = (mine.intersection(trials).to_numpy() for trials in (train, test))
-        predictions = finetune(
+        store = store.restrict(np.concatenate([everyone, scale, test]))
+        complete(store, self.network, test=test)  # Before anything is trained.
+        labels = self.workload.labels
+        net = train_classifier(
             self.config,
             self._start(),
-            store.restrict(np.concatenate([everyone, scale, test])),
+            store,
             scale=scale,
-            train=train,
-            test=test,
-            labels=self.workload.labels,
+            trials=train,
+            labels=labels,
             seed=self.seed,
             pretrained=self.encoder is not None,
         )
-        write_predictions(self.output, predictions.assign(method=self.method, seed=self.seed))
+        rows = predict(net, store, scale=scale, test=test, labels=labels).assign(shots=0)
+        if self.workload.split.protocol in ("subject", "both"):
+            shots = kshot_rows(
+                self.config.shots,
+                net,
+                store,
+                scale=scale,
+                calibration=of_same_people(store.trials, scale, test),
+                test=test,
+                labels=labels,
+                seed=self.seed,
+            )
+            rows = pd.concat([rows, shots], ignore_index=True)
+        write_predictions(self.output, rows.assign(method=self.method, seed=self.seed))
 
     def _start(self) -> Classifier:
         """What all subjects' jobs start from; a worker fits it once for all that it runs."""

@@ -190,6 +190,17 @@ class WindowStore:
         return [path for path, _ in self._shards]
 
     @property
+    def dataset(self) -> str:
+        """As the shards name it; all names where they differ."""
+        return ", ".join(sorted({info.dataset for _, info in self._shards}))
+
+    @property
+    def sites(self) -> dict[str, str]:
+        """Subject -> where they were recorded, of those whose shards say so."""
+        found = {info.subject: info.provenance.get("site") for _, info in self._shards}
+        return {subject: str(site) for subject, site in found.items() if site is not None}
+
+    @property
     def channels(self) -> dict[str, Channels]:
         """Modality -> its channels. Where subjects differ in unit, `unit` names all of them."""
         return dict(self._channels)

@@ -4,15 +4,15 @@
     .venv/bin/python studies/leakage.py --noise             # the same, with permuted ratings
     .venv/bin/python studies/leakage.py --recordings data_preprocessed_python --seeds 3
 
-Data      DEAP's .dat files; or --shards, a folder prepared with the template and one without; else
-          synthetic people, others for each seed
-Method    one configuration, no search: pretrain, then a frozen probe and one classifier fine-tuned
-          on everybody, beside band power and the majority
-Protocols window: 5 s stretches shuffled, LEAKY; stimulus: whole clips held out. Both are scored on
-          the same 5 s stretches
-Expect    with --noise, everything at 0.5 but what leaks
-Takes     some five minutes on two cores with the default; prints the table and writes it to
-          results/leakage.md or results/leakage_noise.md
+ Data      DEAP's .dat files; or --shards, a folder prepared with the template and one without; else
+           synthetic people, others for each seed
+ Method    one configuration, no search: pretrain, then a frozen probe and one classifier fine-tuned
+           on everybody, beside band power and the majority
+ Protocols window: 5 s stretches shuffled, LEAKY; stimulus: whole clips held out. Both are scored on
+           the same 5 s stretches
+ Expect    with --noise, everything at 0.5 but what leaks
+ Takes     some five minutes on two cores with the default; prints the table and writes it to
+           results/leakage.md or results/leakage_noise.md
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ class Options(Config):
     """Folder of DEAP's .dat files."""
     shards: tuple[Path, ...] = ()
     """Folders of shards instead, such as one prepared with the template and one without."""
+    pps: tuple[str, ...] = ("gsr", "resp", "ppg")
+    """Peripheral modalities."""
+    threshold: float = 5.0
+    """A rating at or above it is high."""
     seeds: int = Field(default=2, ge=1)
     """How many, of splits and training, and of synthetic cohorts."""
     noise: bool = False
@@ -90,7 +94,12 @@ def synthetic_jobs(config: LeakageConfig, seeds: range, folder: Path) -> list[Le
 def run(options: Options) -> None:
     if options.recordings is not None and options.shards:
         raise StudyError("expected --recordings or --shards, found both")
-    config = LeakageConfig(noise=options.noise)
+    default = LeakageConfig()
+    config = LeakageConfig(
+        pretraining=default.pretraining.model_copy(update={"pps": options.pps}),
+        labels=default.labels.model_copy(update={"threshold": options.threshold}),
+        noise=options.noise,
+    )
     seeds = range(options.seeds)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:

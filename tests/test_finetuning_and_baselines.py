@@ -19,6 +19,7 @@ from physiosync.encoders import EncoderConfig
 from physiosync.errors import SplitError
 from physiosync.evaluation import tasks_on_test_part
 from physiosync.finetuning import FinetuningConfig, finetune, fit_heads
+from physiosync.kshot import ShotsConfig
 from physiosync.labels import Labels
 from physiosync.loading import Loader
 from physiosync.model import ModelConfig, PhysioSync
@@ -60,7 +61,9 @@ MODELS = {
     ),
 }
 LABELS = Labels()
-CONFIG = FinetuningConfig(head_epochs=2, epochs=2, batch_size=12)
+CONFIG = FinetuningConfig(
+    head_epochs=2, epochs=2, batch_size=12, shots=ShotsConfig(trials=(1, 2), draws=2)
+)
 LONG_ENOUGH = FinetuningConfig(head_epochs=15, epochs=15, batch_size=12)
 
 Signals = dict[str, NDArray[np.float32]]

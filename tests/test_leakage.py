@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from physiosync.errors import ShardError
 from physiosync.leakage import (
     LeakageConfig,
     LeakageJob,
@@ -72,6 +73,13 @@ def test_ratings_are_permuted_within_each_person(folders: list[Path]) -> None:
         assert pairs == mixed, "the same ratings, those of a trial together"
         assert not other.loc[mine.index, "valence"].equals(mine["valence"])
     assert not permuted(table, seed=4).equals(other)
+
+
+def test_two_folders_of_one_kind_are_no_comparison(folders: list[Path], tmp_path: Path) -> None:
+    twin = tmp_path / "twin"
+    twin.symlink_to(folders[0])
+    with pytest.raises(ShardError, match=r"expected another than in .*template, found template"):
+        jobs_for(CONFIG, [*folders, twin], [0], None)
 
 
 @pytest.mark.parametrize("protocol", ["window", "stimulus"])

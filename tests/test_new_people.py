@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from physiosync.evaluation import tasks_on_test_part
+from physiosync.evaluation import pooled_tasks, tasks_on_test_part
+from physiosync.further_tasks import AnalysisTask
 from physiosync.labels import Labels
 from physiosync.model import PhysioSync
+from physiosync.pretraining import PretrainingConfig
 from physiosync.probing import ProbeConfig
 from physiosync.recordings.deap import find_deap, read_deap
 from physiosync.sampling import Pairing
@@ -100,12 +102,18 @@ def _workload(folder: Path, split: Split) -> Workload:
 
 def _predicted(folder: Path, split: Split) -> pd.DataFrame:
     """By all methods, with an encoder that was never trained."""
-    fresh().save_pretrained(folder / "best" / "rank-1", metrics={"configuration": "c"})
-    tasks = tasks_on_test_part(folder, _workload(folder, split), CONFIG, seed=0)
-    for task in tasks:
+    budget = PretrainingConfig(epochs=1, epoch_seconds=100).model_dump(mode="json")
+    metrics = {"configuration": "c", "pretraining": budget}
+    fresh().save_pretrained(folder / "best" / "rank-1", metrics=metrics)
+    workload = _workload(folder, split)
+    tasks = tasks_on_test_part(folder, workload, CONFIG, seed=0)
+    for task in (*pooled_tasks(folder, workload, CONFIG, seed=0), *tasks):
         task.run()
-    assert sum(isinstance(task, FinetuneTask) for task in tasks) == 2, "pretrained and scratch"
-    return pd.concat([pd.read_parquet(task.output) for task in tasks], ignore_index=True)
+    assert [task.method for task in tasks if isinstance(task, FinetuneTask)] == [
+        "pretrained", "scratch", "scratch_pooled",
+    ]  # fmt: skip
+    scored = [task.output for task in tasks if not isinstance(task, AnalysisTask)]
+    return pd.concat([pd.read_parquet(path) for path in scored], ignore_index=True)
 
 
 def test_new_people_are_scaled_on_their_calibration_trials_and_nothing_else(

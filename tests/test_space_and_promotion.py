@@ -7,9 +7,17 @@ from scipy import stats
 from physiosync.options import StudyOptions
 from physiosync.preprocessing import Preset
 from physiosync.pretraining import PretrainingConfig
-from physiosync.promotion import finalists, one_standard_error
+from physiosync.promotion import finalists, one_standard_error, result_in_words
 from physiosync.sampling import Pairing
-from physiosync.space import first_points, space, to_config, to_params, weight_params, weights
+from physiosync.space import (
+    first_points,
+    in_words,
+    space,
+    to_config,
+    to_params,
+    weight_params,
+    weights,
+)
 
 BASE = PretrainingConfig(epochs=3)
 
@@ -129,3 +137,26 @@ def test_one_standard_error_keeps_a_clear_winner() -> None:
         {"configuration": ["best"] * 2 + ["default"] * 2, "score": [0.60, 0.61, 0.30, 0.31]}
     )
     assert one_standard_error(scores, {"best": 5.0, "default": 0.0}).index[0] == "best"
+
+
+def test_a_configuration_is_told_by_what_it_has_otherwise() -> None:
+    base = PretrainingConfig()
+    assert in_words(base, base) == "the default"
+    other = to_config(to_params(base) | {"temperature": 0.123456, "moments": 64}, base)
+    assert in_words(other, base) == "temperature 0.123, moments 64"
+    quiet = base.model_copy(
+        update={"augmentation": base.augmentation.model_copy(update={"noise_snr_db": None})}
+    )
+    loud = base.model_copy(
+        update={"augmentation": base.augmentation.model_copy(update={"noise_snr_db": 5.0})}
+    )
+    assert in_words(quiet, loud) == "noise snr db off"
+    corner = to_config(to_params(base) | weight_params(1.0, 0.0, 0.0), base)
+    assert in_words(corner, base) == "weight of EEG 2, of PPS 0, of CM-CA 0"
+
+
+def test_one_run_has_no_standard_error() -> None:
+    scores = pd.DataFrame({"configuration": ["a", "b", "b"], "score": [0.25, 0.5, 0.3]})
+    table = one_standard_error(scores, {"a": 0.0, "b": 1.0})
+    assert result_in_words(table.loc["a"]) == "0.250 (one run)"
+    assert result_in_words(table.loc["b"]) == "0.400 +- 0.100 (2 runs)"

@@ -19,6 +19,7 @@ from physiosync.probing import (
     embedding,
     predict_trials,
 )
+from physiosync.scoring import mean_by
 from physiosync.windows import WindowStore
 
 Ints = NDArray[np.int64]
@@ -78,6 +79,24 @@ def frozen_probe(
         ],
         ignore_index=True,
     )
+
+
+def trial_features(
+    model: PhysioSync, store: WindowStore, trials: Ints, *, scale: Ints
+) -> pd.DataFrame:
+    """Mean features of the windows that cover each trial: a row a trial (index: its id).
+
+    Parameters
+    ----------
+    trials : ids; whole ones that the network can read
+    scale : ids of the trials that each subject's scale is fitted on
+    """
+    windows = covering_windows(
+        store.trials, trials, n_times=model.config.long_times, sfreq=store.sfreq, seconds=None
+    )
+    loader = scaled_loader(store, scale, model.config.lags, model.config.scaling)
+    names, mean = mean_by(embedding(model, loader)(windows.trials, windows.starts), windows.trials)
+    return pd.DataFrame(mean, index=names)
 
 
 def _of_roles(embed: Embedding, model: PhysioSync, roles: Sequence[Role]) -> Embedding:

@@ -28,6 +28,8 @@ ENTROPY_BANDS = {
     "high beta": (20.0, 30.0),
     "gamma": (30.0, 45.0),
 }
+#: Inverse strength of the L2 penalty on z-scored band power (scikit-learn's C).
+BAND_POWER_PENALTY = 0.01
 #: A constant channel has no power at all; this keeps its logarithm finite.
 _FLOOR = 1e-12
 
@@ -38,7 +40,7 @@ def band_power(
     train: Ints,
     test: Ints,
     labels: Labels,
-    penalty: float = 0.01,
+    penalty: float = BAND_POWER_PENALTY,
     scale: Ints | None = None,
 ) -> pd.DataFrame:
     """Log band power of each EEG channel, z-scored per subject, and one linear classifier over all
@@ -52,6 +54,13 @@ def band_power(
     trials = Trials(train=train, test=test, scale=train if scale is None else scale)
     features = described(store, trials, log_band_power)
     return classified(features, store.trials, trials, labels, linear(penalty))
+
+
+def band_power_features(
+    store: WindowStore, *, train: Ints, test: Ints, scale: Ints
+) -> pd.DataFrame:
+    """What `band_power` classifies: a row a trial (index: its id)."""
+    return described(store, Trials(train=train, test=test, scale=scale), log_band_power)
 
 
 def log_band_power(
