@@ -304,6 +304,8 @@ class Study:
     def finetune(self) -> None:
         """Fine-tuning and baselines on the test part: the only stage that opens it."""
         o = self.options
+        if o.controls:
+            _need([task.output for task in self._control_tasks()[0].values()], "controls")
         pooled = pooled_tasks(self.folder, self.workload, o.finetuning, seed=o.seed)
         self._jobs("pooled", pooled)
         tasks = self._test_tasks()
@@ -426,10 +428,8 @@ class Study:
     def _control_encoders(self) -> tuple[dict[str, Path], list[str]]:
         """Method -> the encoder that it judges; and why others are not there, in sentences."""
         if not self.options.controls:
-            return {}, ["control encoders, by --no-controls"]
-        tasks, sentences = self._control_tasks()
-        _need([task.output for task in tasks.values()], "controls")
-        return trained(tasks, sentences)
+            return {}, ["no control encoders, by --no-controls"]
+        return trained(*self._control_tasks())
 
     def _absent(self) -> list[str]:
         """Why methods have no row in the tables, in sentences."""
