@@ -25,6 +25,8 @@ def pooled_tasks(
     The network of the first best encoder, from scratch on everyone's labels, with as many seconds
     of signal as that encoder's pretraining saw.
     """
+    if workload.split.stretch_seconds is not None:
+        return []  # Under the papers' protocol no comparison is worth a training of its own.
     best = folder / "best" / "rank-1"
     if not best.is_dir():
         raise StudyError(f"{folder / 'best'}: expected promoted encoders, found none")
@@ -49,12 +51,17 @@ def _pooled(folder: Path, uid: str) -> Path:
 
 
 def tasks_on_test_part(
-    folder: Path, workload: Workload, config: FinetuningConfig, *, seed: int
+    folder: Path,
+    workload: Workload,
+    config: FinetuningConfig,
+    *,
+    seed: int,
+    pooled: bool = False,
 ) -> list[TestTask]:
     """Fine-tuning of every best encoder, and all baselines beside it.
 
-    Known people (protocol "stimulus") get a job each; without a whole trial to train on, or without
-    one to test, none. For people who are held out there is one classifier.
+    Known people get a job each; without a whole trial to train on, or without one to test, none.
+    For people who are held out, and if `pooled`, there is one classifier.
     """
     best = sorted((folder / "best").glob("rank-*"), key=lambda p: int(p.name[5:]))
     if not best:
@@ -63,7 +70,7 @@ def tasks_on_test_part(
     network = networks[0]
     split = workload.split
     subjects: Sequence[str | None] = [None]
-    if split.protocol == "stimulus":
+    if split.knows_people and not pooled:
         subjects = workload.tested(max(network.long_times for network in networks))
     tasks: list[TestTask] = []
     out = folder / "finetune"
@@ -88,7 +95,8 @@ def tasks_on_test_part(
         jobs("pretrained" if path.name == "rank-1" else f"pretrained {path.name}", path, uid)
     first = json.loads((best[0] / "metrics.json").read_text())["configuration"]
     jobs("scratch", None, f"scratch-{first}")
-    jobs("scratch_pooled", _pooled(folder, first), f"scratch-pooled-{first}")
+    if split.stretch_seconds is None:
+        jobs("scratch_pooled", _pooled(folder, first), f"scratch-pooled-{first}")
     methods = ["majority", "band_power", "untrained_probe", "pretrained_probe"]
     if _knows_tested_stimuli(workload, network.long_times):
         # Clips that others have rated: what they agree about needs no signal at all.
@@ -105,7 +113,8 @@ def tasks_on_test_part(
         for method in methods
     )
     features: tuple[Literal["pretrained_probe", "band_power"], ...]
-    features = ("pretrained_probe", "band_power")
+    # Nothing is asked of stretches of trials: what they score means nothing beyond the trial.
+    features = ("pretrained_probe", "band_power") if split.stretch_seconds is None else ()
     tasks.extend(
         AnalysisTask(
             workload=workload,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from physiosync import splits
 from physiosync.predictions import probability_columns, trial_predictions
 from physiosync.scoring import chance_corrected
+from physiosync.splits import PROTOCOLS
 from physiosync.statistics.calibration import brier_score, calibration_error, reject_curve
 from physiosync.statistics.comparison import CHANCE, compare
 
@@ -29,9 +29,6 @@ _WORDS = {
     ("pretrained_probe", "untrained_probe"): "frozen pretrained less untrained",
     ("pretrained", CHANCE): "pretrained less chance",
 }
-#: Protocol -> what a score under it is about; "window" is none of ours, and is told from afar.
-PROTOCOLS = splits.PROTOCOLS | {"window": "LEAKY: windows of one trial on both sides"}
-
 #: For a terminal: what the p of the printed table is.
 WHAT_P_IS = (
     "p: would new people with new clips show the same difference? Crossed test, subjects and\n"
@@ -146,7 +143,9 @@ def readable_probabilities(predictions: pd.DataFrame, table: pd.DataFrame) -> pd
     )
 
 
-def validation_beside_test(table: pd.DataFrame, validation: float, targets: Sequence[str]) -> str:
+def validation_beside_test(
+    table: pd.DataFrame, validation: float, targets: Sequence[str], *, unit: str = "trials"
+) -> str:
     """The same measure on validation clips and on test clips, in one sentence.
 
     Parameters
@@ -154,6 +153,7 @@ def validation_beside_test(table: pd.DataFrame, validation: float, targets: Sequ
     table : `tables.main_table`
     validation : mean of the promoted configuration's runs on fresh folds, rescaled alike
     targets : that the objective is the mean of
+    unit : what is scored
     """
     rows = table[(table["method"] == "pretrained_probe") & table["target"].isin(targets)]
     test = np.mean(
@@ -164,7 +164,7 @@ def validation_beside_test(table: pd.DataFrame, validation: float, targets: Sequ
     )
     zero = "0 chance" if rows["chance"].notna().all() else "0 is one over the number of classes"
     return (
-        f"{validation:.3f}, on test trials {test:.3f} (frozen probe of rank-1, {zero}, 1 perfect)"
+        f"{validation:.3f}, on test {unit} {test:.3f} (frozen probe of rank-1, {zero}, 1 perfect)"
     )
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from physiosync.errors import StudyError
 from physiosync.labels import Labels
+from physiosync.loading import usable_trials
 from physiosync.options import StudyOptions
 from physiosync.pretraining import moment_sampler
 from physiosync.probing import Probe
@@ -38,25 +39,24 @@ def check_feasible(
         If no trial has the label, or the training part has no room for the finalists' folds.
     """
     _check_labels(options, table)
-    moment_sampler(options.pretraining, table.loc[split.trials(table, "train")], sfreq)
+    config = options.pretraining
+    modalities, n_times = ("eeg", *config.pps), round(config.long_seconds * sfreq)
+    train, _, _ = usable_trials(table, split, modalities, n_times)
+    moment_sampler(config, table.loc[train], sfreq)
     every_fold = folds(split, seed=options.seed)
     if len(every_fold) <= options.finalist_folds:
         people = f"{len(split.validation.subjects)} subjects"
         clips = f"{len(split.validation.stimuli)} stimuli"
         sizes = {"stimulus": clips, "subject": people, "both": f"{people} and {clips}"}
+        sizes["window"] = f"{len(split.validation.stimuli)} stretches"
         raise StudyError(
             f"expected enough to train on for {options.finalist_folds} finalist "
             f"folds of {sizes[split.protocol]}, found room for "
             f"{len(every_fold) - 1}; a smaller --validation-share or --finalist-folds makes room"
         )
     for fold in every_fold[: options.finalist_folds + 1]:
-        Probe(
-            options.probe,
-            table,
-            fold.trials(table, "train"),
-            fold.trials(table, "validation"),
-            options.labels,
-        )
+        train, validation, _ = usable_trials(table, fold, modalities, n_times)
+        Probe(options.probe, table, train, validation, options.labels)
     return [
         *_odd_thresholds(options, table),
         *(

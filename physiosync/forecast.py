@@ -53,7 +53,9 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
     size = sum(path.stat().st_size for path in set(map(file_of, sources)))
     jobs = o.finalists * o.finalist_folds * o.finalist_seeds
     people = len(sources) or (0 if store is None else store.trials["subject"].nunique())
-    each = people if o.protocol == "stimulus" else 1
+    each = people if o.protocol in ("stimulus", "window") and not o.pooled else 1
+    # From scratch alone, and after everyone's labels.
+    rivals = 1 if o.protocol == "window" else 2
     lines = [
         f"study {o.name!r} in {o.results_url or o.folder}",
         f"  recordings   {len(sources)} in {o.recordings}"
@@ -63,7 +65,8 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
         f"  search       {o.trials} trials of up to {o.max_epochs} epochs",
         f"  finalists    {jobs} runs ({o.finalists} x {o.finalist_folds} folds x "
         f"{o.finalist_seeds} seeds)",
-        f"  fine-tuning  {each * (o.promote + 1)} jobs, and baselines",
+        f"  fine-tuning  {each * (o.promote + rivals)} jobs, and baselines"
+        + (", and training from scratch as long as one finalist" if rivals > 1 else ""),
         f"  on disk      about {size * 1.1 / 2**30:.1f} GiB of "
         "shards and mapped windows beside the recordings",
     ]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from physiosync.scaling import Scaling, ScalingKind, fit_scaling
+from physiosync.splits import Split
 from physiosync.windows import WindowStore
 
 Ints = NDArray[np.int64]
@@ -81,6 +82,25 @@ def complete_trials(
     rows = table.loc[trials]
     has = rows[[f"has_{name}" for name in modalities]].all(axis=1)
     return trials[(has & (rows["n_times"] >= n_times)).to_numpy()]
+
+
+def usable_trials(
+    table: pd.DataFrame, split: Split, modalities: Sequence[str], n_times: int
+) -> tuple[Ints, Ints, Ints]:
+    """Ids of the trials that a search may train on, validate on, and fit each scale on.
+
+    Only complete ones (see `complete_trials`), of people who can be scaled.
+    """
+    train, validation, scale = (
+        complete_trials(table, trials, modalities, n_times)
+        for trials in (
+            split.trials(table, "train"),
+            split.trials(table, "validation"),
+            split.scale_trials(table, final=False),
+        )
+    )
+    train, validation = (of_same_people(table, trials, scale) for trials in (train, validation))
+    return train, validation, scale
 
 
 def of_same_people(table: pd.DataFrame, trials: Ints, scale: Ints) -> Ints:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import Field, PlainSerializer, field_validator, model_validator
 
-from physiosync.augmentation import AugmentationConfig
+from physiosync import paper
 from physiosync.config import Config
-from physiosync.encoders import EncoderConfig
 from physiosync.errors import StudyError
 from physiosync.finetuning import FinetuningConfig
 from physiosync.labels import Labels
@@ -71,7 +72,11 @@ class StudyOptions(Config):
     n_classes: int = Field(default=2, ge=2)
     """Classes of --label."""
     protocol: Protocol = "stimulus"
-    """What the test part holds out. stimulus: clips. subject: people. both: people and clips."""
+    """What the test part holds out. stimulus: clips. subject: people. both: people and clips.
+    window: LEAKY, the papers' shuffle: stretches of 5 s, their neighbours in training; window
+    lengths are then fixed (5 s and 1 s), without lags. To compare with papers, for nothing else."""
+    pooled: bool = False
+    """Fine-tune one classifier on everybody's training trials, instead of one for each person."""
     pairing: Pairing = "stimulus"
     """stimulus: people who met one stimulus at one time. recording: for people who share none, EEG
     and peripheral signals of one person, and neighbouring windows; another method."""
@@ -122,6 +127,20 @@ class StudyOptions(Config):
         if self.calibration and self.protocol != "subject":
             raise ValueError(
                 f"--calibration belongs to --protocol subject, but got protocol {self.protocol!r}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _protocol_fits(self) -> StudyOptions:
+        if self.pooled and self.protocol not in ("stimulus", "window"):
+            raise ValueError(
+                "--pooled belongs to protocols stimulus and window (held-out people share one "
+                f"classifier anyway), but got protocol {self.protocol!r}"
+            )
+        if self.protocol == "window" and self.pairing != "stimulus":
+            raise ValueError(
+                "--protocol window belongs to pairing stimulus (its stretches are one window long, "
+                f"and hold no neighbours), but got pairing {self.pairing!r}"
             )
         return self
 
@@ -186,36 +205,56 @@ class StudyOptions(Config):
         return Labels(targets={self.label: self.n_classes}, threshold=None)
 
     @property
+    def stretch_seconds(self) -> int | None:
+        """Length of the stretches of protocol "window": one long window of the default."""
+        return round(self.pretraining.long_seconds) if self.protocol == "window" else None
+
+    @property
     def pretraining(self) -> PretrainingConfig:
         """The default configuration, around which the search goes."""
-        common = {
+        common: dict[str, Any] = {
             "pps": self.pps,
             "epochs": self.max_epochs,
             "epoch_seconds": self.epoch_seconds,
             "pairing": self.pairing,
         }
-        if self.preset == "small":
-            return PretrainingConfig(**common)
-        return PretrainingConfig(
-            **common,
-            encoder=EncoderConfig.paper(),
-            scaling="paper",
-            temperature=0.1,
-            moments=16,
-            group_size=1 if self.pairing == "recording" else 2,
-            lag_skin_seconds=0,
-            lag_body_seconds=0,
-            learning_rate=7e-4,
-            weight_decay=1e-3,
-            augmentation=AugmentationConfig(recipe="paper"),
-        )
+        if self.preset == "paper":
+            return paper.pretraining(**common)
+        if self.protocol == "window":
+            common |= {"lag_skin_seconds": 0.0, "lag_body_seconds": 0.0}
+        return PretrainingConfig(**common)
 
     @property
     def finetuning(self) -> FinetuningConfig:
         """Fixed for the study."""
-        return FinetuningConfig(epochs=self.finetune_epochs)
+        # A stretch is one window: more draws of it would be the same again.
+        draws = {"windows_per_trial": 1} if self.protocol == "window" else {}
+        if self.preset == "paper":
+            return paper.finetuning(epochs=self.finetune_epochs, **draws)
+        return FinetuningConfig(epochs=self.finetune_epochs, **draws)
 
     @property
     def probe(self) -> ProbeConfig:
         """Fixed for the study."""
         return ProbeConfig()
+
+
+def default_options(words: Sequence[str], **given: Any) -> StudyOptions:
+    """The defaults that `--preset` and `--protocol` of a command line choose.
+
+    With `--preset paper` those of the paper (see `physiosync.paper`); whatever else the command
+    line says still overrides them.
+
+    Parameters
+    ----------
+    words : the command line
+    given : what is the default in any case, such as the name
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--protocol", default="stimulus")
+    chosen, _ = parser.parse_known_args(list(words))
+    if chosen.preset != "paper":
+        return StudyOptions(**given)
+    shuffled = paper.SHUFFLED if chosen.protocol == "window" else {}
+    return StudyOptions(**(paper.STUDY | shuffled | given))

@@ -101,7 +101,7 @@ def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
             pd.read_parquet(task.output).assign(encoder=task.output.parent.name, method=task.method)
             for task in kinds
         ]
-        return pd.concat(parts, ignore_index=True)
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
     analyses = gathered([task for task in tasks if isinstance(task, AnalysisTask)])
     predictions = gathered([task for task in tasks if not isinstance(task, AnalysisTask)])
@@ -180,14 +180,25 @@ def report(
     content: Mapping[str, Any] = Ledger(folder).read()
     search, curves = search_tables(database)
     openings = evidence.openings_in_words(content["test_openings"], len(finished(database)))
-    protocol = evidence.protocol_in_words(Split.load(folder / "split.json").protocol)
-    table, compared = main_table(predictions), evidence.comparisons(predictions)
+    split = Split.load(folder / "split.json")
+    protocol = evidence.protocol_in_words(split.protocol)
+    pooled = bool(content["identity"]["pooled"]) or not split.knows_people
+    seconds = split.stretch_seconds
+    unit = reporting.TRIALS if seconds is None else f"stretches of {seconds} s"
+    table = main_table(predictions, stretches=seconds is not None)
+    # Stretches of one trial are not independent, so nothing could be claimed.
+    compared = evidence.comparisons(predictions) if seconds is None else pd.DataFrame()
     best = json.loads((folder / "best" / "rank-1" / "metrics.json").read_text())
     validation = evidence.validation_beside_test(
-        table, best["mean_validation_score"], labels.objective
+        table, best["mean_validation_score"], labels.objective, unit=unit
     )
-    warnings = scrutiny.too_few(predictions)
-    beside = scrutiny.read(folder, predictions, labels, finetuning.shots.trials)
+    # Of stretches nothing is asked: their scores mean nothing that a second look could defend.
+    warnings = scrutiny.too_few(predictions) if seconds is None else []
+    beside = (
+        scrutiny.read(folder, predictions, labels, finetuning.shots.trials)
+        if seconds is None
+        else None
+    )
     audited = kept_audit(folder / "audit.json")
     states = search["state"].value_counts()
     path = reporting.write_report(
@@ -197,6 +208,7 @@ def report(
             "data": "synthetic cohort" if synthetic else _data(content["options"]),
             "protocol": protocol,
             "pairing": default.pairing,
+            "fine-tuning": "one classifier for all people" if pooled else "one for each person",
             "trials": ", ".join(f"{n} {state.lower()}" for state, n in states.items()),
             "seed": str(content["identity"]["seed"]),
             "openings of the test part": openings,
@@ -212,17 +224,29 @@ def report(
         finalists=finalist_scores(finalists, default=default).drop(columns="path"),
         notes=list(left_out),
         audit=audited,
+        unit=unit,
         warnings=warnings,
         beside=scrutiny_page.sections(
             beside, "synthetic cohort" if synthetic else _data(content["options"])
-        ),
+        )
+        if beside
+        else (),
     )
     kind = "SYNTHETIC data, " if synthetic else ""
-    title = f"{kind}protocol {protocol}; balanced accuracy of test trials"
+    title = f"{kind}protocol {protocol}; balanced accuracy of test {unit}"
     if default.pairing == "recording":
         title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
+    if pooled and split.knows_people:
+        title += "\none classifier fine-tuned on all people (pooled)"
     lines = [
-        reporting.render_text(table, compared, title=title, shots=beside.kshot, warnings=warnings),
+        reporting.render_text(
+            table,
+            compared,
+            title=title,
+            unit=unit,
+            shots=beside and beside.kshot,
+            warnings=warnings,
+        ),
         "",
         f"validation  {validation}",
         f"openings    of the test part: {openings}",

@@ -11,8 +11,15 @@ from optuna.trial import FrozenTrial
 
 from physiosync import promotion
 from physiosync.options import StudyOptions
-from physiosync.space import space
-from physiosync.splits import Split, both_split, folds, stimulus_split, subject_split
+from physiosync.space import of_one_length, space
+from physiosync.splits import (
+    Split,
+    both_split,
+    folds,
+    stimulus_split,
+    subject_split,
+)
+from physiosync.stretch_splits import window_split
 from physiosync.tasks import FinalistTask, Workload
 
 
@@ -21,7 +28,7 @@ def new_split(options: StudyOptions, table: pd.DataFrame) -> Split:
 
     Parameters
     ----------
-    table : all trials, with "subject" and "stimulus"
+    table : all trials, with "subject" and "stimulus"; stretches, where the options have them
 
     Raises
     ------
@@ -29,6 +36,14 @@ def new_split(options: StudyOptions, table: pd.DataFrame) -> Split:
         If there are too few subjects or stimuli for the protocol.
     """
     validation, test, seed = options.validation_share, options.test_share, options.seed
+    if options.stretch_seconds is not None:
+        return window_split(
+            table,
+            stretch_seconds=options.stretch_seconds,
+            validation=validation,
+            test=test,
+            seed=seed,
+        )
     if options.protocol == "subject":
         return subject_split(
             table,
@@ -52,12 +67,15 @@ def search_space(
     sfreq : in Hz
     """
     alone = options.pairing == "recording"
-    return space(
+    found = space(
         options.pretraining,
         n_subjects=len(split.train.subjects),
         n_stimuli=len(split.trials(table, "train")) if alone else len(split.train.stimuli),
         seconds=float(table["n_times"].min()) / sfreq,
     )
+    if options.stretch_seconds is not None:
+        found |= of_one_length(options.pretraining)
+    return found
 
 
 def finalist_tasks(

@@ -29,6 +29,7 @@ from physiosync.scaling import ScalingKind
 from physiosync.splits import Split
 from physiosync.training import (
     Optimisation,
+    OptimiserKind,
     autocast,
     cloned,
     load_state,
@@ -63,6 +64,8 @@ class PretrainingConfig(Config):
     """Moments of one stimulus start at least this far apart."""
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
+    optimiser: OptimiserKind = "adamw"
+    """adam: the paper's; see `physiosync.training.Optimisation`."""
     epochs: int = Field(default=9, ge=1)
     epoch_seconds: float = Field(default=10_000.0, gt=0)
     """Signal seen in an epoch, summed over subjects; so the budget does not depend on windows."""
@@ -215,6 +218,7 @@ class Pretraining:
             [{"params": list(self.net.parameters()), "lr": config.learning_rate}],
             weight_decay=config.weight_decay,
             n_steps=config.epochs * config.steps,
+            kind=config.optimiser,
         )
 
     def run(self, on_epoch: Callable[[EpochReport], None] | None = None) -> PhysioSync:

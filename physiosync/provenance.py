@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from physiosync.config import Config
 from physiosync.errors import CheckpointError
 from physiosync.shards import read_info
+from physiosync.stretches import clip_of
 from physiosync.windows import WindowStore
 
 #: Beside config.json and model.safetensors.
@@ -33,10 +34,13 @@ class Seen(Config):
 
     @classmethod
     def of(cls, store: WindowStore, trials: Iterable[int] | NDArray[np.int64]) -> Seen:
-        """The record of `trials` (ids in `store`)."""
+        """The record of `trials` (ids in `store`); of a stretch, that of its whole trial."""
         rows = store.trials.loc[np.unique(np.asarray(list(trials), dtype=np.int64))]
         held = contents(store)
-        keys = list(zip(rows["subject"], rows["stimulus"], strict=True))
+        stimuli = rows["stimulus"]
+        if store.stretch_seconds is not None:
+            stimuli = stimuli.map(clip_of)
+        keys = sorted(set(zip(rows["subject"], stimuli, strict=True)))
         return cls(
             names=tuple(sorted(_digest(*key) for key in keys)),
             subjects=tuple(sorted({_digest(subject) for subject, _ in keys})),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,16 @@ from physiosync.files import write_text
 from physiosync.page import bullets, facts, figure, html_table, page
 from physiosync.tables import METHODS, label, subject_table
 
+#: What is scored, but under protocol "window".
+TRIALS = "trials"
+
 
 def render_text(
     table: pd.DataFrame,
     compared: pd.DataFrame,
     *,
     title: str,
+    unit: str = TRIALS,
     shots: pd.DataFrame | None = None,
     warnings: Sequence[str] = (),
 ) -> str:
@@ -30,6 +35,7 @@ def render_text(
     ----------
     table : see `tables.main_table`
     compared : see `evidence.comparisons`
+    unit : what is scored; if other than whole trials, accuracy and F1 are printed too, and no p
     shots : see `kshot_curve.kshot_table`
     warnings : sentences for the top
     """
@@ -49,14 +55,18 @@ def render_text(
                 f"  {label(str(row['method'])):<38} {row['balanced_accuracy']:.3f}  "
                 f"[{row['low']:.3f}, {row['high']:.3f}]"
             )
-            if known:
+            if unit != TRIALS:
+                line += f"  accuracy {row['accuracy']:.3f}  F1 {row['f1']:.3f}"
+            elif known:
                 of_all = f"{row['at_or_below_chance']:.0f} of {row['n_subjects']:.0f}"
                 line += f"  {of_all} at or below chance"
             lines.append(line)
         lines.extend(evidence.comparison_lines(compared, str(target)))
         if shots is not None:
             lines.extend(kshot_curve.kshot_lines(shots, str(target)))
-    if len(compared):
+    if unit != TRIALS:
+        lines += ["", *wrap(_no_p(unit), width=100)]
+    elif len(compared):
         lines += ["", evidence.WHAT_P_IS]
     return "\n".join(lines)
 
@@ -73,6 +83,7 @@ def write_report(
     finalists: pd.DataFrame,
     notes: Sequence[str],
     audit: AuditReport | None = None,
+    unit: str = TRIALS,
     warnings: Sequence[str] = (),
     beside: Sequence[str] = (),
 ) -> Path:
@@ -89,23 +100,26 @@ def write_report(
     finalists : runs with "configuration", "settings", "is_default", "fold", "seed", "score"
     notes : what was left out, and why
     audit : of the split
+    unit : what is scored; if other than whole trials, the page says that no p can be given
     warnings : sentences for the top
     beside : sections of `scrutiny.sections`, as HTML
     """
     about = f"{header['data']}; protocol {header['protocol']}"
     loud = "synthetic" in header["data"].lower()
+    leaky = "LEAKY" in header["protocol"]
     sections = [
         f"<h1>PhysioSync study “{escape(header['study'])}”</h1>",
         '<p class="loud">The data of this study are synthetic.</p>' if loud else "",
         *(f'<p class="loud">{escape(sentence)}</p>' for sentence in warnings),
+        f'<p class="loud">{_LEAKY}</p>' if leaky else "",
         facts(header),
-        "<h2>Test trials</h2>",
-        html_table(_readable(table), caption=f"Test trials. {about}."),
-        f"<p>{_HOW_TO_READ}</p>",
+        f"<h2>Test {unit}</h2>",
+        html_table(_readable(table), caption=f"Test {unit}. {about}."),
+        f"<p>{_HOW_TO_READ}</p>" if unit == TRIALS else f"<p>{_no_p(unit)}</p>",
         *_evidence(predictions, table, compared, about),
         figure(
             figures.subjects(subject_table(predictions), METHODS),
-            f"Balanced accuracy of each subject's test trials; a dot a subject, a bar the mean, "
+            f"Balanced accuracy of each subject's test {unit}; a dot a subject, a bar the mean, "
             f"dashed: chance, where there are two classes. {about}.",
         ),
         *beside,
@@ -209,6 +223,17 @@ def _finalist_table(finalists: pd.DataFrame) -> pd.DataFrame:
     return out.reset_index(drop=True).rename(columns={"settings": "what differs from the default"})
 
 
+def _no_p(unit: str) -> str:
+    return (
+        f"What is scored are {unit}, each on its own. Those of one trial are not independent, so "
+        "no p is given. Intervals resample people and whole clips."
+    )
+
+
+_LEAKY = (
+    "LEAKY: stretches of one trial lie on both sides of this split. Scores say how well a trial is "
+    "recognised that was trained on, and nothing of new clips or new people."
+)
 _HOW_TO_READ = (
     "Balanced accuracy is the mean of the recalls of the classes, taken for each subject's whole "
     "test trials (mean probability over their windows) and averaged over subjects. With two "

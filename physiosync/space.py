@@ -106,6 +106,20 @@ def _with(distribution: BaseDistribution, value: Any) -> BaseDistribution:
     return FloatDistribution(low, high, log=distribution.log)
 
 
+def of_one_length(base: PretrainingConfig) -> dict[str, BaseDistribution]:
+    """What takes the place of window lengths and lags where a trial is one long window of `base`.
+
+    A shorter window would see less of the trial, a longer one or a lag would leave it.
+    """
+    fixed = {
+        "short_seconds": round(base.short_seconds),
+        "long_pieces": base.long_pieces,
+        "lag_skin_seconds": 0,
+        "lag_body_seconds": 0,
+    }
+    return {name: IntDistribution(value, value) for name, value in fixed.items()}
+
+
 def weights(split: float, share: float) -> tuple[float, float, float]:
     """(w_eeg, w_pps, w_cmca) from two numbers in 0..1; uniform numbers give a flat simplex.
 

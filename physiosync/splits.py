@@ -17,13 +17,14 @@ from physiosync.files import write_text
 Ints = NDArray[np.int64]
 
 PartName = Literal["train", "validation", "test"]
-Protocol = Literal["stimulus", "subject", "both"]
+Protocol = Literal["stimulus", "subject", "both", "window"]
 
 #: What a score under each protocol is about.
-PROTOCOLS: dict[Protocol, str] = {
+PROTOCOLS: dict[str, str] = {
     "stimulus": "known people, new clips",
     "subject": "new people, known clips",
     "both": "new people, new clips",
+    "window": "LEAKY: stretches of one trial on both sides",
 }
 
 
@@ -35,7 +36,11 @@ class Part(Config):
 
 
 class Split(Config):
-    """Three parts that share no stimulus, no subject, or neither, as the protocol says."""
+    """Three parts that share no stimulus, no subject, or neither, as the protocol says.
+
+    Protocol "window" is the papers', and leaky: its stimuli are stretches of clips (see
+    `WindowStore.in_stretches`), and stretches of one trial lie in all parts.
+    """
 
     protocol: Protocol = "stimulus"
     seed: int
@@ -45,6 +50,15 @@ class Split(Config):
     calibration: tuple[str, ...] = ()
     """Stimuli whose trials give each subject's scale, without labels, where people are held out.
     No validation or test trial is one of them."""
+    stretch_seconds: int | None = None
+    """Length of the stretches, where the stimuli are such."""
+    note: str = ""
+    """What whoever reads the file has to know."""
+
+    @property
+    def knows_people(self) -> bool:
+        """Whether the people who are tested are those who are trained on."""
+        return self.protocol in ("stimulus", "window")
 
     def trials(self, table: pd.DataFrame, *parts: PartName) -> Ints:
         """Trial ids (the index of `table`) of the named parts, ascending.
@@ -71,14 +85,14 @@ class Split(Config):
     def scale_trials(self, table: pd.DataFrame, *, final: bool) -> Ints:
         """Ids of the trials that each subject's scale is fitted on; their labels are not used.
 
-        Known people (protocol "stimulus") have training trials. Where people are held out, the
-        scale of everybody, trained on or not, comes from their trials with calibration stimuli.
+        Known people have training trials. Where people are held out, the scale of everybody,
+        trained on or not, comes from their trials with calibration stimuli.
 
         Parameters
         ----------
         final : for the test part, once nothing is chosen any more; else for the validation part
         """
-        if self.protocol == "stimulus":
+        if self.knows_people:
             return self.known(table) if final else self.trials(table, "train")
         subjects = (*self.train.subjects, *self.validation.subjects)
         if final:
@@ -186,7 +200,7 @@ def folds(split: Split, *, seed: int = 0) -> tuple[Split, ...]:
     rng = np.random.default_rng(seed)
     train, validation = split.train, split.validation
     clips = _turns(train.stimuli, validation.stimuli, rng)
-    if split.protocol == "stimulus":
+    if split.knows_people:
         return split, *(_fold(split, (train.subjects, train.subjects), what) for what in clips)
     people = _turns(train.subjects, validation.subjects, rng)
     if split.protocol == "subject":

@@ -10,7 +10,7 @@ import tyro
 
 from physiosync.errors import StudyError
 from physiosync.ledger import Ledger
-from physiosync.options import StudyOptions
+from physiosync.options import StudyOptions, default_options
 from physiosync.remote import Remote
 
 
@@ -48,7 +48,7 @@ def _stage(name: str, default: StudyOptions) -> Callable[..., None]:
 
 
 def _as_begun(words: Sequence[str]) -> StudyOptions:
-    """The options that a study was begun with, if the command line names one; else the defaults.
+    """The options that a study was begun with, if the command line names one; else the preset's.
 
     So that a stage needs no more than --name, and can be given --trials or --cpus-per-trial.
     """
@@ -63,6 +63,8 @@ def _as_begun(words: Sequence[str]) -> StudyOptions:
         if "study.json" in remote.sizes():
             remote.fetch("study.json", folder / "study.json")
     begun = Ledger(folder).read().get("options", {})
+    if not begun:
+        return default_options(words)
     if ":***@" in (begun.get("storage") or ""):
         del begun["storage"]  # No file has its password; it has to be given again.
     try:

@@ -16,6 +16,7 @@ from physiosync.audit.run import audit_encoders, audit_once, demand_passed
 from physiosync.driving import only_driver
 from physiosync.errors import PhysioSyncError, RemoteError, StudyError
 from physiosync.evaluation import TestTask, pooled_tasks, tasks_on_test_part
+from physiosync.evidence import protocol_in_words
 from physiosync.feasibility import check_feasible
 from physiosync.files import sweep
 from physiosync.forecast import forecast
@@ -130,6 +131,7 @@ class Study:
                 self.mirror.url_of(self.folder), url_of(o.shards_folder),
             )  # fmt: skip
             log.info("trials in %s", without_password(storage))
+            log.info("protocol %s", protocol_in_words(o.protocol))
             for folder in (self.folder, o.shards_folder):
                 sweep(folder)
             try:
@@ -199,7 +201,7 @@ class Study:
         for note in check_feasible(self.options, table, self.store.sfreq, split):
             log.info("  note: %s", note)
         path = self.folder / "split.json"
-        audited = audit_once(self.store, path, self.folder / "audit.json")
+        audited = audit_once(self.data.recorded, path, self.folder / "audit.json")
         for line in audited.lines()[: 1 if audited.passed else None]:
             log.info("  %s", line)
         demand_passed(audited, path)
@@ -260,14 +262,15 @@ class Study:
                 rank, uid, promotion.result_in_words(row),
             )  # fmt: skip
         path, best = self.folder / "split.json", sorted((self.folder / "best").glob("rank-*"))
-        demand_passed(audit_encoders(self.store, path, self.folder / "audit.json", best), path)
+        audited = audit_encoders(self.data.recorded, path, self.folder / "audit.json", best)
+        demand_passed(audited, path)
 
     @mirrored
     def finetune(self) -> None:
         """Fine-tuning and baselines on the test part: the only stage that opens it."""
         o = self.options
         pooled = pooled_tasks(self.folder, self.workload, o.finetuning, seed=o.seed)
-        self._jobs("pooled", pooled)
+        self._jobs("scratch", pooled)
         tasks = self._test_tasks()
         tested = self.workload.tested(max(task.network.long_times for task in tasks))
         for subject in sorted({*self.split.test.subjects} - {*tested}):
@@ -367,7 +370,11 @@ class Study:
 
     def _test_tasks(self) -> list[TestTask]:
         return tasks_on_test_part(
-            self.folder, self.workload, self.options.finetuning, seed=self.options.seed
+            self.folder,
+            self.workload,
+            self.options.finetuning,
+            seed=self.options.seed,
+            pooled=self.options.pooled,
         )
 
     def _jobs(self, stage: str, tasks: Sequence[Task]) -> None:

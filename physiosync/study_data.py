@@ -65,10 +65,16 @@ class StudyData:
         return url_of(place) if is_remote(place) else None
 
     @cached_property
-    def store(self) -> WindowStore:
-        """The windows of all subjects who take part."""
+    def recorded(self) -> WindowStore:
+        """The windows of all subjects who take part, in trials as they were recorded."""
         o = self._options
         return WindowStore.open(self.shards, ("eeg", *o.pps), o.cache)
+
+    @cached_property
+    def store(self) -> WindowStore:
+        """The same, in stretches where the protocol deals out stretches."""
+        seconds = self._options.stretch_seconds
+        return self.recorded if seconds is None else self.recorded.in_stretches(seconds)
 
     def check_preset(self) -> None:
         """Refuse shards that were prepared for another preset; they need no recordings to be used.

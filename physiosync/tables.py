@@ -12,6 +12,7 @@ from physiosync.scoring import score_by_subject
 from physiosync.statistics.bootstrap import two_way_interval
 from physiosync.statistics.comparison import at_or_below_chance, chance_level
 from physiosync.statistics.scores import correctness
+from physiosync.stretches import clip_of
 
 #: Methods in the order of every table, with the words for them.
 METHODS = {
@@ -26,7 +27,9 @@ METHODS = {
 }
 
 
-def main_table(predictions: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+def main_table(
+    predictions: pd.DataFrame, *, seed: int = 0, stretches: bool = False
+) -> pd.DataFrame:
     """Scores of whole test trials, a row for each target and method.
 
     Parameters
@@ -34,6 +37,7 @@ def main_table(predictions: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     predictions : rows of windows as `predictions.prediction_rows` makes them, with "method" and
         "seed"; several seeds are scored each and then averaged, over subjects and intervals alike
     seed : of the bootstrap
+    stretches : whether what is scored are stretches; the bootstrap then resamples their clips
 
     Returns
     -------
@@ -50,17 +54,20 @@ def main_table(predictions: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
             runs = [run for _, run in of_target[of_target["method"] == method].groupby("seed")]
             beside = {"n_classes": n_classes, "chance": chance}
             beside["at_or_below_chance"] = _at_or_below(runs, chance)
-            scored = _score_runs(runs, seed)
+            scored = _score_runs(runs, seed, stretches=stretches)
             rows.append({"target": target, "method": method, **scored, **beside})
     return pd.DataFrame(rows)
 
 
-def _score_runs(runs: Sequence[pd.DataFrame], seed: int) -> dict[str, float]:
+def _score_runs(runs: Sequence[pd.DataFrame], seed: int, *, stretches: bool) -> dict[str, float]:
     each = []
     for run in runs:
         trials = trial_predictions(run)
         by_subject = score_by_subject(trials)
-        low, high = two_way_interval(correctness([trials]), seed=seed)
+        right = correctness([trials])
+        if stretches:
+            right["stimulus"] = right["stimulus"].map(clip_of)
+        low, high = two_way_interval(right, seed=seed)
         of_trials = scores_of(run).query("level == 'trial'")
         each.append(
             {

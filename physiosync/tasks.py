@@ -17,7 +17,7 @@ from physiosync.files import atomic_path
 from physiosync.finetuning import FinetuningConfig, fit_heads, train_classifier
 from physiosync.kshot import kshot_rows
 from physiosync.labels import Labels
-from physiosync.loading import complete_trials, of_same_people
+from physiosync.loading import complete_trials, of_same_people, usable_trials
 from physiosync.mirror import Copies, Mirror
 from physiosync.model import ModelConfig, PhysioSync
 from physiosync.pretraining import EpochReport, Pretraining, PretrainingConfig
@@ -48,8 +48,9 @@ class Workload(Config):
     """Of the results, if they do."""
 
     def store(self) -> WindowStore:
-        """The window store of all shards, opened once a process."""
-        return _open(self.shards, ("eeg", *self.pps), self.cache, self.copies)
+        """The window store of all shards, opened once a process; in stretches if the split is."""
+        modalities, stretches = ("eeg", *self.pps), self.split.stretch_seconds
+        return _open(self.shards, modalities, self.cache, self.copies, stretches)
 
     def final_trials(self, n_times: int) -> tuple[Ints, Ints, Ints]:
         """Ids of the trials that are trained on once the search is over, of those to predict, and
@@ -83,10 +84,12 @@ def _open(
     modalities: tuple[str, ...],
     cache: Path | None,
     copies: Copies | None,
+    stretches: int | None,
 ) -> WindowStore:
     if copies is not None:
         copies.fetch()
-    return WindowStore.open(shards, modalities, cache)
+    store = WindowStore.open(shards, modalities, cache)
+    return store if stretches is None else store.in_stretches(stretches)
 
 
 def open_pretraining(
@@ -100,13 +103,8 @@ def open_pretraining(
     scale = split.scale_trials(store.trials, final=False)
     open_part = store.restrict(np.concatenate([train, validation, scale]))
     n_times = config.model_config_for(store).long_times
-    train, validation, scale = (
-        complete_trials(store.trials, trials, ("eeg", *config.pps), n_times)
-        for trials in (train, validation, scale)
-    )
-    train, validation = (
-        of_same_people(store.trials, trials, scale) for trials in (train, validation)
-    )
+    modalities = ("eeg", *config.pps)
+    train, validation, _ = usable_trials(store.trials, split, modalities, n_times)
     probe = Probe(workload.probe, open_part.trials, train, validation, workload.labels)
     return Pretraining(config, open_part, split, seed, evaluate=probe)
 
@@ -160,8 +158,8 @@ class FinetuneTask(Config):
     network: ModelConfig
     method: str
     subject: str | None
-    """Trained on and tested; None where people are held out: one classifier is trained on all that
-    are known, and tested on those that are not."""
+    """Trained on and tested; None for one classifier that is trained on all people who are known
+    and tested on all who are to be: where people are held out, or if it was asked for."""
     seed: int
     output: Path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from physiosync.errors import CheckpointError, PhysioSyncError
 from physiosync.files import atomic_path
+
+OptimiserKind = Literal["adamw", "adam"]
 
 
 class DivergedError(PhysioSyncError):
@@ -44,16 +46,23 @@ class Optimisation:
     ----------
     groups : one dict a parameter group: "params" and "lr", as torch takes them
     n_steps : steps of the whole run; the schedule ends there
+    kind : "adam" adds the weight decay to the gradient, where Adam's steps drown its size, instead
+        of shrinking the weights themselves. Without weight decay both are the same
     """
 
     def __init__(
-        self, groups: list[dict[str, Any]], *, weight_decay: float, n_steps: int, clip: float = 1.0
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        weight_decay: float,
+        n_steps: int,
+        clip: float = 1.0,
+        kind: OptimiserKind = "adamw",
     ) -> None:
         device = groups[0]["params"][0].device
         self.parameters = [p for group in groups for p in group["params"]]
-        self.optimiser = torch.optim.AdamW(
-            groups, weight_decay=weight_decay, fused=device.type == "cuda"
-        )
+        make = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
+        self.optimiser = make(groups, weight_decay=weight_decay, fused=device.type == "cuda")
         warm_up = max(1, min(n_steps // 10, 50))
 
         def factor(step: int) -> float:

@@ -7,6 +7,8 @@ store: writing to mapped memory would end the process.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from physiosync.cohort import check, content_hash, joint_channels, trial_table
 from physiosync.errors import PhysioSyncError, ShardError
 from physiosync.recordings.base import Channels
 from physiosync.shards import ShardInfo, find_shards, natural_key, read_info
+from physiosync.stretches import stretch_name
 
 __all__ = ["ClosedTrialError", "WindowStore", "clean_cache"]
 
@@ -61,6 +64,12 @@ class WindowStore:
         self._has = {m: self._table[f"has_{m}"].to_numpy(dtype=bool) for m in modalities}
         self._views: dict[str, list[Floats | None]] = {m: [None] * n_trials for m in modalities}
         self._is_open = np.ones(n_trials, dtype=bool)
+        self._ratings: pd.DataFrame | None = None
+        #: Seconds of a stretch, if the trials are seen in stretches; see `in_stretches`.
+        self.stretch_seconds: int | None = None
+        # Of each trial: which recorded one it is a stretch of, and from which sample on.
+        self._recorded = np.arange(n_trials)
+        self._offset = np.zeros(n_trials, dtype=np.int64)
 
     @classmethod
     def open(
@@ -104,6 +113,79 @@ class WindowStore:
         view.__dict__.update(self.__dict__)
         view._is_open = np.zeros_like(self._is_open)
         view._is_open[ids] = True
+        return view
+
+    def in_stretches(self, seconds: int) -> WindowStore:
+        """The same samples, with every trial cut into stretches that follow each other.
+
+        Each stretch is a trial of its own, of the same subject and with the same ratings; its
+        stimulus tells where it begins, as "v07@005" does in seconds. What is left at the end of a
+        trial, shorter than a stretch, is closed, and so is what follows a stretch: a lag of the PPS
+        shrinks to what the stretch still holds (`Loader.pps`), to none where it is one long window.
+        Nothing is copied. For protocol "window", which deals stretches of one trial to both sides.
+
+        Parameters
+        ----------
+        seconds : of a stretch
+
+        Raises
+        ------
+        ClosedTrialError
+            If the store was restricted: stretches have other ids.
+        ValueError
+            If it is in stretches already, or no trial is as long as one.
+        """
+        if not self._is_open.all():
+            raise ClosedTrialError("expected a store of all its trials, found a restricted one")
+        if self.stretch_seconds is not None or seconds < 1:
+            raise ValueError(
+                f"expected whole trials to cut into stretches of 1 s or more, but got {seconds} s "
+                f"of trials of {self.stretch_seconds or 'any'} s"
+            )
+        length = round(seconds * self.sfreq)
+        counts = self._n_times // length
+        if not counts.any():
+            raise ValueError(f"seconds must be at most those of the longest trial, got {seconds}")
+        recorded = np.repeat(np.arange(len(counts)), counts)
+        number = np.concatenate([np.arange(n) for n in counts.tolist()])
+        rows = self._table.iloc[recorded]
+        names = [
+            stretch_name(stimulus, k * seconds)
+            for stimulus, k in zip(rows["stimulus"], number.tolist(), strict=True)
+        ]
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view.stretch_seconds = seconds
+        view._table = rows.assign(stimulus=names, n_times=length).reset_index(drop=True)
+        view._table = view._table.rename_axis("trial")
+        view._recorded, view._offset = recorded, number * length
+        view._n_times = np.full(len(rows), length)
+        view._has = {m: has[recorded] for m, has in self._has.items()}
+        view._is_open = np.ones(len(rows), dtype=bool)
+        return view
+
+    def with_ratings(self, ratings: pd.DataFrame) -> WindowStore:
+        """The same samples with other ratings, such as permuted ones.
+
+        Parameters
+        ----------
+        ratings : a row a trial (index: id), a column for each rating that is another
+
+        Raises
+        ------
+        ValueError
+            If a trial has no row, a column is no rating of the store, or it is in stretches.
+        """
+        if self.stretch_seconds is not None:
+            raise ValueError("ratings must be given before trials are cut into stretches")
+        if strangers := [name for name in ratings if name not in self._table]:
+            raise ValueError(f"ratings must be of {list(self._table)}, but got {strangers}")
+        if not self._table.index.isin(ratings.index).all():
+            raise ValueError(f"ratings must have a row for each of {len(self._table)} trials")
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view._ratings = ratings.loc[self._table.index]
+        view._table = self._table.assign(**view._ratings)
         return view
 
     @property
@@ -175,7 +257,8 @@ class WindowStore:
         n_chans = len(self._channels[modality].ch_names)
         shape = (len(trials), n_times, n_chans)
         x: Floats = np.empty(shape, dtype=np.float32)
-        for k, (trial, start) in enumerate(zip(trials.tolist(), starts.tolist(), strict=True)):
+        recorded, first = self._recorded[trials].tolist(), (self._offset[trials] + starts).tolist()
+        for k, (trial, start) in enumerate(zip(recorded, first, strict=True)):
             view = views[trial]
             if view is None:
                 view = self._view(modality, trial)
@@ -203,14 +286,21 @@ class WindowStore:
     def __reduce__(self) -> tuple[object, ...]:
         ids = None if self._is_open.all() else np.flatnonzero(self._is_open)
         whole = self._hash(np.ones_like(self._is_open))
-        return _reopen, (self.paths, self._modalities, self._cache, ids, whole)
+        seen_as = self._ratings, self.stretch_seconds, ids
+        return _reopen, (self.paths, self._modalities, self._cache, *seen_as, whole)
 
     def _hash(self, which: NDArray[np.bool_]) -> str:
-        rows = zip(self._shard[which].tolist(), self._row[which].tolist(), strict=True)
-        return content_hash([info for _, info in self._shards], self._modalities, rows)
+        recorded = self._recorded[which]
+        rows = zip(self._shard[recorded].tolist(), self._row[recorded].tolist(), strict=True)
+        held = content_hash([info for _, info in self._shards], self._modalities, rows)
+        if self.stretch_seconds is None and self._ratings is None:
+            return held
+        ratings = None if self._ratings is None else self._ratings.iloc[recorded].to_csv()
+        seen_as = [held, self.stretch_seconds, self._offset[which].tolist(), ratings]
+        return hashlib.sha256(json.dumps(seen_as).encode()).hexdigest()
 
     def _view(self, modality: str, trial: int) -> Floats:
-        """Mapped samples of a trial; verified the first time, and decoded again if damaged."""
+        """Mapped samples of a recorded trial; verified at first, and decoded again if damaged."""
         k, row = int(self._shard[trial]), int(self._row[trial])
         column = self._columns[modality][k]
         assert column is not None
@@ -258,10 +348,16 @@ def _reopen(
     paths: Sequence[Path],
     modalities: Sequence[str],
     cache: Path | None,
+    ratings: pd.DataFrame | None,
+    stretches: int | None,
     ids: Ints | None,
     identity: str,
 ) -> WindowStore:
     store = WindowStore.open(paths, modalities, cache)
+    if ratings is not None:
+        store = store.with_ratings(ratings)
+    if stretches is not None:
+        store = store.in_stretches(stretches)
     if store.identity != identity:
         raise ShardError(
             paths[0].parent, "", expected="the shards of the sender", found="others of that name"

@@ -9,20 +9,28 @@
            fine-tuned for every person and tested on 8 videos that nobody's training has seen
  Expect    nothing of what papers with shuffled windows report; see the majority row beside yours
 
+    .venv/bin/python studies/deap.py --preset paper --protocol window --pooled --name deap-paper
+
+is the paper's own configuration, LEAKY as it is: `physiosync/paper.py` says what it fixes and where
+this differs; `--preset paper --help` shows its numbers. `physiosync.leakage` measures what it buys.
+
 `--help` explains every option, `--dry-run` says what it will cost on this machine. The same command
 resumes; a larger --trials adds trials.
 """
 
+import sys
+
 import tyro
 
 from physiosync.cli import guarded
-from physiosync.options import StudyOptions
+from physiosync.options import StudyOptions, default_options
 from physiosync.recordings.deap import find_deap, read_deap
 from physiosync.study import Study
 
 
 def main() -> None:
-    options = tyro.cli(StudyOptions, description=__doc__, default=StudyOptions(name="deap"))
+    default = default_options(sys.argv[1:], name="deap")
+    options = tyro.cli(StudyOptions, description=__doc__, default=default)
     guarded(lambda: Study(options, find=find_deap, read=read_deap).run())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from physiosync.errors import StudyError
+from physiosync.errors import SplitError, StudyError
 from physiosync.feasibility import check_feasible
 from physiosync.options import StudyOptions
 from physiosync.splits import stimulus_split
@@ -46,6 +46,18 @@ def test_an_unrated_trial_is_no_class(store: WindowStore) -> None:
     table.loc[mine, "arousal"] = 9.0
     table.loc[mine.idxmax(), "arousal"] = float("nan")
     assert "s01 shows one class of arousal in training" in _check(store, table)
+
+
+def test_trials_that_no_worker_can_use_count_for_nothing(store: WindowStore) -> None:
+    """A validation part may show both classes only as long as nobody asks for skin conductance."""
+    table = store.trials.copy()
+    validated = stimulus_split(table).trials(table, "validation")
+    high = [trial for trial in validated if table.loc[trial, "arousal"] >= 5]
+    assert 0 < len(high) < len(validated)
+    _check(store, table)
+    table.loc[high, "has_gsr"] = False
+    with pytest.raises(SplitError, match="both classes of arousal"):
+        _check(store, table)
 
 
 def test_shards_of_another_preset_are_refused(tmp_path: Path) -> None:

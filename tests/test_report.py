@@ -289,6 +289,8 @@ def page(
     finalists: pd.DataFrame = FINALISTS,
     notes: Sequence[str] = (),
     audit: AuditReport | None = None,
+    unit: str = "trials",
+    compared: pd.DataFrame | None = None,
 ) -> tuple[Page, str]:
     folder.mkdir(exist_ok=True)
     rows = predictions(CASE) if rows is None else rows
@@ -297,12 +299,13 @@ def page(
         header=header,
         predictions=rows,
         table=main_table(rows),
-        compared=comparisons(rows),
+        compared=comparisons(rows) if compared is None else compared,
         search=search,
         curves=curves,
         finalists=finalists,
         notes=notes,
         audit=audit,
+        unit=unit,
     )
     assert path == folder / "report.html"
     html = path.read_text(encoding="utf-8")

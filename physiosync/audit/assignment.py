@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from physiosync.errors import SplitError
 from physiosync.shard_layout import BASE_SECONDS
@@ -75,7 +75,8 @@ def read_assignment(path: Path, trials: pd.DataFrame, sfreq: float) -> Assignmen
     Three kinds are understood:
 
     * `split.json` of a study: {"protocol", "train": {"subjects", "stimuli"}, "validation", "test"}
-      and, where people are held out, "calibration": [stimulus, ...]; validation may be empty;
+      and, where people are held out, "calibration": [stimulus, ...]; validation may be empty. With
+      "stretch_seconds" stimuli are stretches of trials, "v07@005" from its second 5 on;
     * JSON of windows: {"protocol": "window", "parts": {"train": [[subject, stimulus, start, stop],
       ...], "test": ...}}, in seconds from the beginning of the trial;
     * CSV or Parquet of windows: "subject", "stimulus", "part", and "index" (of 0.5 s windows) or
@@ -103,7 +104,7 @@ def read_assignment(path: Path, trials: pd.DataFrame, sfreq: float) -> Assignmen
             if isinstance(content, dict) and "parts" in content:
                 given = _listed_windows(path, content, sfreq)
             else:
-                given = _products(path, content, trials)
+                given = _products(path, content, trials, sfreq)
     except (OSError, ValueError, TypeError) as error:
         raise SplitError(f"{path}: expected a split, found: {error}") from error
     spans = _checked(path, given, trials)
@@ -128,15 +129,19 @@ class _SplitFile(BaseModel):
     validation: _Part
     test: _Part
     calibration: tuple[str, ...] = ()
+    stretch_seconds: int | None = Field(default=None, ge=1)
 
 
-def _products(path: Path, content: Any, trials: pd.DataFrame) -> _Given:
+def _products(path: Path, content: Any, trials: pd.DataFrame, sfreq: float) -> _Given:
     """Whole trials, from the subjects and stimuli of each part."""
     try:
         split = _SplitFile.model_validate(content)
     except ValidationError as error:
         raise SplitError(f"{path}: expected a split.json, found: {error}") from error
     parts: dict[str, _Part] = {name: getattr(split, name) for name in PARTS}
+    if split.stretch_seconds is not None:
+        length = round(split.stretch_seconds * sfreq)
+        return _stretches(path, split.protocol, parts, trials, length, sfreq)
     _check_known(path, CALIBRATION, "stimulus", split.calibration, trials)
     rows = []
     for name, part in parts.items():
@@ -153,6 +158,38 @@ def _products(path: Path, content: Any, trials: pd.DataFrame) -> _Given:
         | frozenset(split.calibration),
         split.calibration,
     )
+
+
+def _stretches(
+    path: Path,
+    protocol: str,
+    parts: Mapping[str, _Part],
+    trials: pd.DataFrame,
+    length: int,
+    sfreq: float,
+) -> _Given:
+    """Stretches of trials; whoever's trial ends before one has none of it."""
+    rows = []
+    for name, part in parts.items():
+        _check_known(path, name, "subject", part.subjects, trials)
+        cut = [_parsed(path, stretch) for stretch in part.stimuli]
+        _check_known(path, name, "stimulus", [clip for clip, _ in cut], trials)
+        wanted = pd.DataFrame(cut, columns=["stimulus", "second"])
+        mine = trials.loc[trials["subject"].isin(part.subjects), ["subject", "stimulus", "n_times"]]
+        found = mine.merge(wanted, on="stimulus")
+        start = (found["second"].astype(float) * sfreq).round().astype(np.int64)
+        found = found.assign(start=start, stop=start + length, part=name)
+        rows.append(found[found["stop"] <= found["n_times"]].drop(columns=["second", "n_times"]))
+    return _windows(pd.concat(rows, ignore_index=True), protocol)
+
+
+def _parsed(path: Path, stretch: str) -> tuple[str, int]:
+    clip, _, second = stretch.rpartition("@")
+    if not clip or not second.isdecimal():
+        raise SplitError(
+            f'{path}: expected stretches such as "v07@005" (stimulus and second), found {stretch!r}'
+        )
+    return clip, int(second)
 
 
 def _check_known(

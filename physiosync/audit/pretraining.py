@@ -42,6 +42,8 @@ def check_pretraining(store: WindowStore, assignment: Assignment, checkpoint: Pa
     if assignment.protocol in ("subject", "both"):
         counts["test subjects"] = len(subjects)
     found = ", ".join(f"{n} {what}" for what, n in counts.items())
+    if assignment.protocol == "window":
+        found += " (seconds of them, or all)"
     return Verdict(
         check=check,
         status="failed" if any(counts.values()) else "passed",

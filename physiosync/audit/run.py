@@ -17,6 +17,9 @@ from physiosync.errors import StudyError
 from physiosync.files import write_text
 from physiosync.windows import WindowStore
 
+#: Checks that stretches of one trial on both sides fail by themselves; copies between trials don't.
+_LEAKS = frozenset({"trials", "neighbours", "near copies", "pretraining", "trial barcodes"})
+
 
 class _Kept(Config):
     """An audit on disk."""
@@ -119,12 +122,20 @@ def audit_encoders(
 def demand_passed(report: AuditReport, split: Path) -> None:
     """Refuse to go on with a split whose audit failed.
 
+    Under protocol "window" some checks fail because it is leaky, which is what it is there to show:
+    they stay failed in every report, and the study goes on.
+
     Raises
     ------
     StudyError
-        If a check failed; it says which, and what was found.
+        If any other check failed; it says which, and what was found.
     """
-    failed = [f"{v.check}: {v.said}" for v in report.verdicts if v.status == "failed"]
+    leaks = _LEAKS if report.protocol == "window" else frozenset()
+    failed = [
+        f"{v.check}: {v.said}"
+        for v in report.verdicts
+        if v.status == "failed" and v.check not in leaks
+    ]
     if failed:
         raise StudyError(
             f"{split}: expected an audit that passes, found {len(failed)} of its checks failed "

@@ -38,6 +38,8 @@ class AuditReport(Config):
     def lines(self) -> list[str]:
         """For a terminal of 100 columns, one line a check or more."""
         words = "passed" if self.passed else "FAILED"
+        if self.protocol == "window" and not self.passed:
+            words += ", because the protocol is leaky"
         note = " (leaky)" if self.leaky else ""
         lines = [f"audit of the split, protocol {self.protocol}{note}: {words}"]
         for v in self.verdicts:
