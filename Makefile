@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: study test test-cluster check table wheel clean
+.PHONY: study test test-cluster check table ablation wheel clean
 
 study: .venv/ready
 	$(BIN)/python studies/demo.py
@@ -22,6 +22,9 @@ check: .venv/ready
 
 table: .venv/ready
 	$(BIN)/python studies/synthetic_table.py
+
+ablation: .venv/ready
+	$(BIN)/python studies/ablation.py
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -88,6 +88,27 @@ def inspect(
         print(f"\npictures in {out}")
 
 
+def compare(
+    results: tyro.conf.Positional[tuple[Path, ...]],
+    paper: bool = False,
+    out: Path | None = None,
+) -> None:
+    """Set the scores of studies beside each other, and beside the published ones.
+
+    Args:
+        results: Folders of studies, such as results/deap.
+        paper: Beside the numbers of arXiv 2504.17163, protocol by protocol.
+        out: Markdown file to write as well.
+    """
+    from physiosync.beside_paper import as_markdown, as_text, read_studies
+    from physiosync.files import write_text
+
+    studies = read_studies(results)
+    print(as_text(studies, paper=paper))
+    if out is not None:
+        write_text(out, as_markdown(studies, paper=paper))
+
+
 def clean(cache: Path | None = None) -> None:
     """Remove the memory-mapped windows; they are made again when needed.
 
@@ -158,6 +179,7 @@ _LIGHT: Mapping[str, Callable[..., None]] = {
     "prepare": prepare,
     "inspect": inspect,
     "audit": audit,
+    "compare": compare,
     "clean": clean,
     "pull": pull,
 }

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from physiosync.baselines.methods import CLASSICAL, PROBES
+from physiosync.baselines.peripheral import ARTEFACTS
 from physiosync.errors import StudyError
 from physiosync.finetuning import FinetuningConfig
 from physiosync.further_tasks import AnalysisTask, PooledTask
@@ -57,15 +61,18 @@ def tasks_on_test_part(
     *,
     seed: int,
     pooled: bool = False,
+    controls: Mapping[str, Path] | None = None,
 ) -> list[TestTask]:
     """Fine-tuning of every best encoder, and all baselines beside it.
 
     Known people get a job each; without a whole trial to train on, or without one to test, none.
     For people who are held out, and if `pooled`, there is one classifier.
+
+    Parameters
+    ----------
+    controls : method -> the encoder that its probe judges (see `controls.py`)
     """
-    best = sorted((folder / "best").glob("rank-*"), key=lambda p: int(p.name[5:]))
-    if not best:
-        raise StudyError(f"{folder / 'best'}: expected promoted encoders, found none")
+    best = _promoted(folder)
     networks = [PhysioSync.from_pretrained(path).config for path in best]
     network = networks[0]
     split = workload.split
@@ -97,16 +104,23 @@ def tasks_on_test_part(
     jobs("scratch", None, f"scratch-{first}")
     if split.stretch_seconds is None:
         jobs("scratch_pooled", _pooled(folder, first), f"scratch-pooled-{first}")
-    methods = ["majority", "band_power", "untrained_probe", "pretrained_probe"]
-    if _knows_tested_stimuli(workload, network.long_times):
+    encoders = dict.fromkeys((m for m in PROBES if m.startswith("pretrained")), best[0])
+    encoders |= controls or {}
+    artefacts, _ = artefact_modalities(workload, network.long_times)
+    left_out = {
         # Clips that others have rated: what they agree about needs no signal at all.
-        methods.insert(1, "clip_consensus")
+        "clip_consensus": not _knows_tested_stimuli(workload, network.long_times),
+        "artefacts": not artefacts,
+    }
+    methods = [name for name in CLASSICAL if not left_out.get(name)]
+    methods += ["untrained_probe", *encoders]
     tasks.extend(
         BaselineTask(
             workload=workload,
             method=method,
-            encoder=best[0] if method == "pretrained_probe" else None,
+            encoder=encoders.get(method),
             network=network,
+            artefacts=artefacts if method == "artefacts" else (),
             seed=seed,
             output=out / f"baselines-{first}" / f"{method}.parquet",
         )
@@ -130,8 +144,45 @@ def tasks_on_test_part(
     return tasks
 
 
+def absent_methods(folder: Path, workload: Workload) -> list[str]:
+    """Why baselines have no row, or read less than they might, in sentences."""
+    network = PhysioSync.from_pretrained(_promoted(folder)[0]).config
+    return artefact_modalities(workload, network.long_times)[1]
+
+
+def _promoted(folder: Path) -> list[Path]:
+    best = sorted((folder / "best").glob("rank-*"), key=lambda p: int(p.name[5:]))
+    if not best:
+        raise StudyError(f"{folder / 'best'}: expected promoted encoders, found none")
+    return best
+
+
 def _knows_tested_stimuli(workload: Workload, n_times: int) -> bool:
     """Whether a stimulus of the test trials is one that was trained on."""
     stimulus = workload.store().trials["stimulus"]
     train, test, _ = workload.final_trials(n_times)
     return bool(stimulus.loc[test].isin(stimulus.loc[train]).any())
+
+
+def artefact_modalities(workload: Workload, n_times: int) -> tuple[tuple[str, ...], list[str]]:
+    """What the artefact control can read, and a sentence for each modality that it can't.
+
+    A modality is read if it was recorded in all trials that the other methods answer for.
+    """
+    recorded = [name for name in ARTEFACTS if name in workload.recorded()]
+    sentences = [
+        f"no control for artefacts by {name.upper()}, which was not recorded"
+        for name in ARTEFACTS
+        if name not in recorded
+    ]
+    if not recorded:
+        return (), sentences
+    needed = np.unique(np.concatenate(workload.final_trials(n_times)))
+    table = workload.store_of(tuple(recorded)).trials.loc[needed]
+    lacking = {name: int((~table[f"has_{name}"]).sum()) for name in recorded}
+    sentences += [
+        f"no control for artefacts by {name.upper()}, which {n} of {len(needed)} trials lack"
+        for name, n in lacking.items()
+        if n
+    ]
+    return tuple(name for name in recorded if not lacking[name]), sentences

@@ -20,6 +20,8 @@ PAIRS = (
     ("pretrained", "scratch_pooled"),
     ("pretrained", "majority"),
     ("pretrained_probe", "untrained_probe"),
+    ("pretrained_probe", "simclr_probe"),
+    ("pretrained_probe", "shuffled_probe"),
     ("pretrained", CHANCE),
 )
 _WORDS = {
@@ -27,6 +29,8 @@ _WORDS = {
     ("pretrained", "scratch_pooled"): "pretrained less scratch on everyone",
     ("pretrained", "majority"): "pretrained less majority",
     ("pretrained_probe", "untrained_probe"): "frozen pretrained less untrained",
+    ("pretrained_probe", "simclr_probe"): "frozen pretrained less SimCLR",
+    ("pretrained_probe", "shuffled_probe"): "frozen pretrained less shuffled pairs",
     ("pretrained", CHANCE): "pretrained less chance",
 }
 #: For a terminal: what the p of the printed table is.

@@ -13,6 +13,7 @@ from physiosync.options import StudyOptions
 from physiosync.pretraining import moment_sampler
 from physiosync.probing import Probe
 from physiosync.splits import Split, folds
+from physiosync.wording import counted
 
 
 def check_feasible(
@@ -45,13 +46,13 @@ def check_feasible(
     moment_sampler(config, table.loc[train], sfreq)
     every_fold = folds(split, seed=options.seed)
     if len(every_fold) <= options.finalist_folds:
-        people = f"{len(split.validation.subjects)} subjects"
-        clips = f"{len(split.validation.stimuli)} stimuli"
+        people = counted(len(split.validation.subjects), "subject")
+        clips = counted(len(split.validation.stimuli), "stimulus", "stimuli")
         sizes = {"stimulus": clips, "subject": people, "both": f"{people} and {clips}"}
         sizes["window"] = f"{len(split.validation.stimuli)} stretches"
         raise StudyError(
-            f"expected enough to train on for {options.finalist_folds} finalist "
-            f"folds of {sizes[split.protocol]}, found room for "
+            f"expected enough to train on for {counted(options.finalist_folds, 'finalist fold')} "
+            f"of {sizes[split.protocol]}, found room for "
             f"{len(every_fold) - 1}; a smaller --validation-share or --finalist-folds makes room"
         )
     for fold in every_fold[: options.finalist_folds + 1]:

@@ -15,7 +15,9 @@ from physiosync.preparation import Source, file_of
 from physiosync.pretraining_net import PretrainingNet
 from physiosync.progress import readable
 from physiosync.remote import url_of
+from physiosync.splits import PROTOCOLS
 from physiosync.windows import WindowStore
+from physiosync.wording import counted
 
 #: Share of the epochs that ASHA with a reduction of 3 lets run, for a few dozen trials.
 _ASHA_SHARE = 0.35
@@ -52,20 +54,24 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
     o = options
     size = sum(path.stat().st_size for path in set(map(file_of, sources)))
     jobs = o.finalists * o.finalist_folds * o.finalist_seeds
+    searches = 1 if o.reuse_search else o.folds
     people = len(sources) or (0 if store is None else store.trials["subject"].nunique())
     each = people if o.protocol in ("stimulus", "window") and not o.pooled else 1
     # From scratch alone, and after everyone's labels.
     rivals = 1 if o.protocol == "window" else 2
     lines = [
         f"study {o.name!r} in {o.results_url or o.folder}",
+        f"  protocol     {o.protocol}: {PROTOCOLS[o.protocol]}",
         f"  recordings   {len(sources)} in {o.recordings}"
         if sources
-        else f"  recordings   none; {people} shards as they are",
+        else f"  recordings   none; {counted(people, 'shard')} as they are",
         f"  shards       {url_of(o.shards_folder)}",
-        f"  search       {o.trials} trials of up to {o.max_epochs} epochs",
-        f"  finalists    {jobs} runs ({o.finalists} x {o.finalist_folds} folds x "
-        f"{o.finalist_seeds} seeds)",
-        f"  fine-tuning  {each * (o.promote + rivals)} jobs, and baselines"
+        *_folds(o),
+        f"  search       {counted(o.trials, 'trial')} of up to {counted(o.max_epochs, 'epoch')}",
+        f"  finalists    {counted(jobs, 'run')} ({o.finalists} x "
+        f"{counted(o.finalist_folds, 'fold')} x {counted(o.finalist_seeds, 'seed')})",
+        f"  controls     {counted(2 * o.controls, 'run')}: within-subject SimCLR, shuffled pairs",
+        f"  fine-tuning  {counted(each * (o.promote + rivals), 'job')}, and baselines"
         + (", and training from scratch as long as one finalist" if rivals > 1 else ""),
         f"  on disk      about {size * 1.1 / 2**30:.1f} GiB of "
         "shards and mapped windows beside the recordings",
@@ -74,12 +80,22 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
         lines.append("  hours        prepare the shards first; then the speed can be measured")
         return "\n".join(lines)
     slots = max(1, int((os.cpu_count() or 1) / o.cpus_per_trial))
-    epochs = o.trials * o.max_epochs * _ASHA_SHARE + jobs * o.max_epochs
+    runs = jobs + 2 * o.controls
+    epochs = (searches * o.trials * _ASHA_SHARE + o.folds * runs) * o.max_epochs
     seconds = epochs * o.epoch_seconds * seconds_per_signal_second(o, store) * 1.2 / slots
     return "\n".join(
         [
             *lines,
-            f"  time         about {readable(seconds)} for search and finalists on this machine "
-            f"({slots} trials at once)",
+            f"  time         about {readable(seconds)} for search, finalists and controls on this "
+            f"machine ({counted(slots, 'trial')} at once)",
         ]
     )
+
+
+def _folds(o: StudyOptions) -> list[str]:
+    """What --folds multiplies."""
+    if o.folds == 1:
+        return []
+    if o.reuse_search:
+        return [f"  folds        {o.folds}: this search once, and for each fold what follows it"]
+    return [f"  folds        {o.folds}, and for each this search and what follows it"]

@@ -20,6 +20,7 @@ from physiosync.recordings.mne_raw import read_mne
 from physiosync.recordings.mne_sources import MneOptions, sources_of
 from physiosync.recordings.quality import LEAST_SWING, clipped, constant, swing
 from physiosync.shards import find_shards, read_info, read_trials
+from physiosync.wording import counted
 
 #: Share of a trial's samples at the end of a channel's range from which it is called clipped.
 _CLIPPED = 0.005
@@ -168,7 +169,8 @@ def in_words(subjects: Sequence[Subject], *, threshold: float) -> str:
     seconds = [s for subject in subjects for s in subject.seconds]
     datasets = ", ".join(sorted({subject.dataset for subject in subjects}))
     lines = [
-        f"{datasets}: {len(subjects)} subjects, {len(seconds)} trials, {sum(seconds):.0f} s",
+        f"{datasets}: {counted(len(subjects), 'subject')}, {counted(len(seconds), 'trial')}, "
+        f"{sum(seconds):.0f} s",
         "",
     ]
     lines.append(f"{'subject':<12}{'trials':>7}{'seconds':>16}  channels")
@@ -184,7 +186,11 @@ def in_words(subjects: Sequence[Subject], *, threshold: float) -> str:
 
 def _modality(modality: str, subject: Subject) -> str:
     channels = subject.modalities[modality]
-    gap = f" (not in {subject.missing[modality]} trials)" if subject.missing[modality] else ""
+    gap = (
+        f" (not in {counted(subject.missing[modality], 'trial')})"
+        if subject.missing[modality]
+        else ""
+    )
     return f"{modality} {len(channels.ch_names)} x {channels.sfreq:g} Hz {channels.unit}{gap}"
 
 
@@ -194,7 +200,7 @@ def _missing(subjects: Sequence[Subject]) -> list[str]:
     for modality in everything:
         without = [s.subject for s in subjects if modality not in s.modalities]
         if without:
-            lines.append(f"no {modality}: {_some(without)} ({len(without)} subjects)")
+            lines.append(f"no {modality}: {_some(without)} ({counted(len(without), 'subject')})")
     return lines
 
 
@@ -218,7 +224,7 @@ def _labels(subjects: Sequence[Subject], threshold: float) -> list[str]:
                 f"{threshold:g} or above"
             )
             one = sum(_is_one_class(s.ratings.get(name, Counter()), threshold) for s in subjects)
-            said += f"; {one} subjects with one class only" if one else ""
+            said += f"; {counted(one, 'subject')} with one class only" if one else ""
         lines.append(f"{name}: {said}{f'; {n_trials - n} unrated' if n < n_trials else ''}")
     return lines or ["no ratings"]
 

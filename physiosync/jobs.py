@@ -11,6 +11,7 @@ from typing import Any
 
 from ray import tune
 
+from physiosync.ablation import AblationTask
 from physiosync.errors import StudyError
 from physiosync.further_tasks import AnalysisTask, PooledTask
 from physiosync.interruption import Interruption
@@ -27,10 +28,17 @@ from physiosync.tuner import (
     trial_folder_name,
 )
 
-Task = FinalistTask | PooledTask | FinetuneTask | BaselineTask | AnalysisTask
+Task = FinalistTask | PooledTask | FinetuneTask | BaselineTask | AnalysisTask | AblationTask
 _KINDS: Mapping[str, type[Task]] = {
     kind.__name__: kind
-    for kind in (FinalistTask, PooledTask, FinetuneTask, BaselineTask, AnalysisTask)
+    for kind in (
+        FinalistTask,
+        PooledTask,
+        FinetuneTask,
+        BaselineTask,
+        AnalysisTask,
+        AblationTask,
+    )
 }
 
 
@@ -116,7 +124,7 @@ def _job(config: dict[str, Any]) -> None:
 
 
 def _encoder(task: Task) -> Path | None:
-    return None if isinstance(task, FinalistTask | PooledTask) else task.encoder
+    return None if isinstance(task, FinalistTask | PooledTask | AblationTask) else task.encoder
 
 
 def _encoders(tasks: Sequence[Task]) -> dict[Path | None, str]:

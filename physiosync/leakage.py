@@ -22,6 +22,7 @@ from pydantic import Field
 
 from physiosync.baselines import band_power, frozen_probe, majority
 from physiosync.config import Config
+from physiosync.errors import ShardError
 from physiosync.finetuning import FinetuningConfig, finetune, fit_heads
 from physiosync.labels import Labels
 from physiosync.loading import complete_trials
@@ -46,10 +47,13 @@ class LeakageConfig(Config):
     """What is trained under either split."""
 
     pretraining: PretrainingConfig = PretrainingConfig(
-        epochs=2, epoch_seconds=15_000, lag_skin_seconds=0, lag_body_seconds=0
+        epochs=2, epoch_seconds=8_000, lag_skin_seconds=0, lag_body_seconds=0
     )
     """Its long window is the stretch, so there is no room for lags."""
-    finetuning: FinetuningConfig = FinetuningConfig(windows_per_trial=1)
+    finetuning: FinetuningConfig = FinetuningConfig(
+        windows_per_trial=1, epochs=6, encoder_learning_rate=1e-3
+    )
+    """As many epochs as the papers', and at their rate."""
     labels: Labels = Labels(targets={"arousal": 2, "valence": 2})
     probe: ProbeConfig = ProbeConfig()
     test_share: float = Field(default=0.25, gt=0, lt=1)
@@ -158,11 +162,21 @@ def jobs_for(
 
     Parameters
     ----------
-    shards : folders
+    shards : folders, each prepared with another treatment of the baseline
+
+    Raises
+    ------
+    ShardError
+        If a folder holds none, or two have their baseline treated alike.
     """
     protocols: tuple[Leaky, ...] = ("window", "stimulus")
+    seen: dict[Any, Path] = {}
     for folder in shards:
-        find_shards(folder)  # An empty folder is better found now than by a worker.
+        baseline = read_info(find_shards(folder)[0]).config["baseline"]
+        if (other := seen.setdefault(baseline, folder)) != folder:
+            raise ShardError(
+                folder, "baseline", expected=f"another than in {other}", found=str(baseline)
+            )
     return [
         LeakageJob(config=config, shards=folder, cache=cache, protocol=protocol, seed=seed)
         for seed in seeds
@@ -177,12 +191,20 @@ def run_all(
     workers: int,
     on_job: Callable[[LeakageJob, pd.DataFrame], None] | None = None,
 ) -> pd.DataFrame:
-    """The rows of all jobs, in their order; each in a process of its own.
+    """The rows of all jobs, in their order.
 
     Parameters
     ----------
+    workers : processes; 1 for this one
     on_job : called after each, in the order in which they end
     """
+    if workers == 1:
+        tables = []
+        for job in jobs:
+            tables.append(job.run())
+            if on_job is not None:
+                on_job(job, tables[-1])
+        return pd.concat(tables, ignore_index=True)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         running = {pool.submit(job.run): job for job in jobs}
         for done in as_completed(running):

@@ -51,7 +51,8 @@ class Ledger:
         Raises
         ------
         StudyError
-            If the folder holds a study of another identity, with the differences.
+            If the folder holds a study of another identity, with the differences: settings first,
+            then what only digests tell, which may follow from them.
         """
         plain = _as_stored(identity)
         content = self.read()
@@ -76,15 +77,24 @@ class Ledger:
     def _compare(
         self, before: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str]
     ) -> None:
-        changes = [
-            f"  {key}: was {before.get(key)!r}, is {now.get(key)!r}"
-            for key in sorted(keys)
-            if before.get(key) != now.get(key)
-        ]
-        if changes:
+        named, digests = [], []
+        for key in sorted(keys):
+            was, now_is = before.get(key), now.get(key)
+            if was == now_is:
+                continue
+            if isinstance(was, dict) and isinstance(now_is, dict):
+                parts = [
+                    k for k in sorted(was.keys() | now_is.keys()) if was.get(k) != now_is.get(k)
+                ]
+                digests.append(f"  {key} by the code: another {', '.join(parts)}")
+            elif key == "data":
+                digests.append("  data: other samples, channels, names or ratings")
+            else:
+                named.append(f"  {key}: was {was!r}, is {now_is!r}")
+        if named or digests:
             raise StudyError(
                 f"{self.folder} holds a study of another configuration:\n"
-                + "\n".join(changes)
+                + "\n".join(named + digests)
                 + "\nGo back to it, or give this one another --name."
             )
 

@@ -7,6 +7,7 @@ goes to the store from there.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -183,8 +184,13 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _is_kept(name: str) -> bool:
-    """Whether the store keeps it: no lock, nothing half-written or kept there by Tune."""
+    """Whether the store keeps it: no lock, nothing half-written or kept there by Tune.
+
+    What lies in the folder of a fold belongs to the fold's own mirror.
+    """
     parts = name.split("/")
+    if re.fullmatch(r"fold-\d+", parts[0]):
+        return False
     if parts[0].startswith("driver.") or any(part.startswith(".") for part in parts):
         return False
     return parts[0] != "tune" or tuple(parts[:2]) == _FINALISTS

@@ -40,7 +40,8 @@ class StudyOptions(Config):
     not_identity: ClassVar[frozenset[str]] = frozenset(
         {
             "recordings", "shards", "results", "name", "trials", "storage", "cpus_per_trial",
-            "gpus_per_trial", "dry_run", "finalists", "promote", "cache", "prepare_workers",
+            "gpus_per_trial", "dry_run", "finalists", "promote", "controls", "cache",
+            "prepare_workers",
         }
     )  # fmt: skip
 
@@ -91,6 +92,12 @@ class StudyOptions(Config):
     """Share of the stimuli (people; of each) that score the search."""
     test_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of the stimuli (people; of each) kept closed until fine-tuning."""
+    folds: int = Field(default=1, ge=1)
+    """More than 1: that many test parts in turn, instead of one of --test-share, so that every
+    stimulus (person; both) is tested once. Each fold is a study of its own, search included."""
+    reuse_search: bool = False
+    """With --folds: search in fold 1 alone; cheaper, but what is chosen has seen other folds' test
+    parts."""
     finalists: int = Field(default=4, ge=1)
     """Configurations re-run over folds and seeds, the default one among them as a control."""
     finalist_folds: int = Field(default=3, ge=1)
@@ -99,6 +106,9 @@ class StudyOptions(Config):
     """Seeds for the finalists, on each fold."""
     promote: int = Field(default=2, ge=1)
     """Encoders that go on to best/ and to fine-tuning."""
+    controls: bool = True
+    """Pretrain the best configuration twice more, as within-subject SimCLR and on shuffled pairs,
+    to stand beside it in the tables."""
     finetune_epochs: int = Field(default=4, ge=0)
     """Epochs of fine-tuning, the same for pretrained and from scratch."""
     seed: int = Field(default=0, ge=0)
@@ -128,6 +138,12 @@ class StudyOptions(Config):
             raise ValueError(
                 f"--calibration belongs to --protocol subject, but got protocol {self.protocol!r}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_search_can_be_reused(self) -> StudyOptions:
+        if self.reuse_search and self.folds == 1:
+            raise ValueError("--reuse-search needs --folds of at least 2, but got 1")
         return self
 
     @model_validator(mode="after")
@@ -163,6 +179,11 @@ class StudyOptions(Config):
         if place is None:
             place = common / self.name if common else Path("data") / self.name / "shards"
         return place if is_remote(place) else place.resolve()
+
+    @property
+    def database_name(self) -> str:
+        """Of the Optuna study."""
+        return self.name
 
     @property
     def storage_url(self) -> str:
@@ -237,6 +258,34 @@ class StudyOptions(Config):
     def probe(self) -> ProbeConfig:
         """Fixed for the study."""
         return ProbeConfig()
+
+
+class FoldOptions(StudyOptions):
+    """One fold of a study: a folder in the study's, and an Optuna study beside the other folds'."""
+
+    fold: int = Field(ge=1)
+    """From 1 on."""
+
+    @property
+    def folder(self) -> Path:
+        """The fold's folder on this machine."""
+        return super().folder / f"fold-{self.fold}"
+
+    @property
+    def results_url(self) -> str | None:
+        """Where the fold is kept, if in an object store."""
+        url = super().results_url
+        return url and f"{url}/fold-{self.fold}"
+
+    @property
+    def database_name(self) -> str:
+        """Of the Optuna study."""
+        return f"{self.name}-fold-{self.fold}"
+
+    @property
+    def storage_url(self) -> str:
+        """The study's: all folds share it."""
+        return StudyOptions(**self.model_dump(exclude={"fold"})).storage_url
 
 
 def default_options(words: Sequence[str], **given: Any) -> StudyOptions:

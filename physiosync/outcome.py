@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 from physiosync import evidence, scrutiny, scrutiny_page
 from physiosync import report as reporting
 from physiosync.audit.run import kept_audit
+from physiosync.baselines.methods import PROBES
 from physiosync.evaluation import TestTask
 from physiosync.files import atomic_path
 from physiosync.finetuning import FinetuningConfig
@@ -69,6 +71,7 @@ def write_best(
         metrics = json.loads((first.output / "metrics.json").read_text())
         metrics |= {
             "data": "SYNTHETIC" if synthetic else "recordings",
+            "protocol": evidence.protocol_in_words(first.split.protocol),
             "rank": rank,
             "mean_validation_score": float(row["mean"]),
             "standard_error": float(row["standard_error"]),
@@ -119,7 +122,7 @@ def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
         ],
         ignore_index=True,
     )
-    tuned = scores["method"].str.startswith("pretrained") & (scores["method"] != "pretrained_probe")
+    tuned = scores["method"].str.startswith("pretrained") & ~scores["method"].isin(PROBES)
     for name, table in (
         ("predictions", predictions),
         ("finetune", scores[tuned]),
@@ -153,8 +156,24 @@ def search_tables(database: optuna.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(trials), pd.DataFrame(curves)
 
 
-def _data(options: Mapping[str, Any]) -> str:
+def tables_of(predictions: pd.DataFrame, split: Split) -> tuple[str, pd.DataFrame, pd.DataFrame]:
+    """What is scored, its table, and the comparisons that can be made."""
+    seconds = split.stretch_seconds
+    unit = reporting.TRIALS if seconds is None else f"stretches of {seconds} s"
+    table = main_table(predictions, stretches=seconds is not None)
+    # Stretches of one trial are not independent, so nothing could be claimed.
+    compared = evidence.comparisons(predictions) if seconds is None else pd.DataFrame()
+    return unit, table, compared
+
+
+def data_in_words(options: Mapping[str, Any]) -> str:
+    """Where a study's data came from, by its options."""
     return str(options["recordings"] or options["shards"] or "shards")
+
+
+def _name(options: Mapping[str, Any]) -> str:
+    fold = f", fold {options['fold']} of {options['folds']}" if "fold" in options else ""
+    return f"{options['name']}{fold}"
 
 
 def report(
@@ -183,29 +202,23 @@ def report(
     split = Split.load(folder / "split.json")
     protocol = evidence.protocol_in_words(split.protocol)
     pooled = bool(content["identity"]["pooled"]) or not split.knows_people
-    seconds = split.stretch_seconds
-    unit = reporting.TRIALS if seconds is None else f"stretches of {seconds} s"
-    table = main_table(predictions, stretches=seconds is not None)
-    # Stretches of one trial are not independent, so nothing could be claimed.
-    compared = evidence.comparisons(predictions) if seconds is None else pd.DataFrame()
+    unit, table, compared = tables_of(predictions, split)
     best = json.loads((folder / "best" / "rank-1" / "metrics.json").read_text())
     validation = evidence.validation_beside_test(
         table, best["mean_validation_score"], labels.objective, unit=unit
     )
     # Of stretches nothing is asked: their scores mean nothing that a second look could defend.
-    warnings = scrutiny.too_few(predictions) if seconds is None else []
-    beside = (
-        scrutiny.read(folder, predictions, labels, finetuning.shots.trials)
-        if seconds is None
-        else None
-    )
+    warnings, beside = [], None
+    if split.stretch_seconds is None:
+        warnings = scrutiny.too_few(predictions)
+        beside = scrutiny.read(folder, predictions, labels, finetuning.shots.trials)
     audited = kept_audit(folder / "audit.json")
     states = search["state"].value_counts()
     path = reporting.write_report(
         folder,
         header={
-            "study": folder.name,
-            "data": "synthetic cohort" if synthetic else _data(content["options"]),
+            "study": _name(content["options"]),
+            "data": "synthetic cohort" if synthetic else data_in_words(content["options"]),
             "protocol": protocol,
             "pairing": default.pairing,
             "fine-tuning": "one classifier for all people" if pooled else "one for each person",
@@ -227,13 +240,13 @@ def report(
         unit=unit,
         warnings=warnings,
         beside=scrutiny_page.sections(
-            beside, "synthetic cohort" if synthetic else _data(content["options"])
+            beside, "synthetic cohort" if synthetic else data_in_words(content["options"])
         )
         if beside
         else (),
     )
     kind = "SYNTHETIC data, " if synthetic else ""
-    title = f"{kind}protocol {protocol}; balanced accuracy of test {unit}"
+    title = fill(f"{kind}protocol {protocol}; balanced accuracy of test {unit}", width=100)
     if default.pairing == "recording":
         title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
     if pooled and split.knows_people:
@@ -244,7 +257,7 @@ def report(
             compared,
             title=title,
             unit=unit,
-            shots=beside and beside.kshot,
+            shots=beside.kshot if beside else None,
             warnings=warnings,
         ),
         "",

@@ -11,12 +11,13 @@ Where this differs on purpose, because the released scripts are wrong or can't b
 * the epoch that is kept is chosen on a validation part, a tenth of all; theirs is the last one,
   whatever the test fold said. So eight tenths are pretrained on instead of nine
 * the learning rate rises shortly and falls once, to a tenth, over the whole run, and gradients are
-  clipped. Theirs begins anew at full rate in every third of the epochs, also after the last
+  clipped. Theirs begins fine-tuning anew at full rate after every third of it, the last included
 * a window is one of its six augmented views at random. In theirs all six are in one batch, where
-  they are each other's negatives
+  they are each other's negatives, and make it six times as large
 * skin conductance is standardised in each window; theirs enters a sigmoid as it was recorded
 * two disjoint groups are drawn anew for each moment; theirs draws with replacement from two fixed
   halves of the people
+* one of the ten folds is tested
 * all targets share one fine-tuned encoder, with a classifier each; dropout is off in evaluation
 """
 

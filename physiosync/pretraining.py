@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,11 +20,11 @@ from physiosync.config import Config
 from physiosync.encoders import EncoderConfig
 from physiosync.loading import Loader, complete_trials, of_same_people, scaled_loader
 from physiosync.losses import total_loss
-from physiosync.model import ModelConfig, PhysioSync, Role
+from physiosync.model import Length, ModelConfig, PhysioSync, Role
 from physiosync.pretraining_net import PretrainingNet
 from physiosync.provenance import Seen
 from physiosync.recording_sampling import RecordingSampler
-from physiosync.sampling import Batch, MomentSampler, Pairing, Sampler
+from physiosync.sampling import Batch, MomentSampler, Pairing, Pairs, Sampler
 from physiosync.scaling import ScalingKind
 from physiosync.splits import Split
 from physiosync.training import (
@@ -52,6 +52,11 @@ class PretrainingConfig(Config):
     w_eeg: float = Field(default=0.5, ge=0)
     w_pps: float = Field(default=0.5, ge=0)
     w_cmca: float = Field(default=1.0, ge=0)
+    w_tcl_long: float = Field(default=1.0, ge=0)
+    """Multiplies `w_eeg` and `w_pps` for the long windows; 0 leaves LS-TCL long out."""
+    w_tcl_short: float = Field(default=1.0, ge=0)
+    """The same for the short windows. With encoders that share no weights between lengths, Adam
+    undoes any other change of these two than to 0 where `w_cmca` is 0."""
     group_size: int = Field(default=1, ge=1)
     """Subjects in each of a moment's two groups."""
     lag_skin_seconds: float = Field(default=2.0, ge=0)
@@ -75,14 +80,19 @@ class PretrainingConfig(Config):
     pairing: Pairing = "stimulus"
     """stimulus: people who met one stimulus, as PhysioSync does. recording: one person's EEG and
     PPS, and neighbouring windows, for people who share no stimulus; another method."""
-    pairs: Literal["matched", "shuffled"] = "matched"
+    pairs: Pairs = "matched"
     """"shuffled" is a negative control: positives share neither stimulus nor time. Paired by
-    recording, only EEG and PPS are put out of step."""
+    recording, only EEG and PPS are put out of step. "self" is another: positives are two augmented
+    views of one window of one person, as in SimCLR (Chen et al. 2020)."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> PretrainingConfig:
         if self.w_eeg + self.w_pps + self.w_cmca <= 0:
             raise ValueError("w_eeg + w_pps + w_cmca must be positive, but got 0")
+        if not any(self.weights("long") + self.weights("short")):
+            raise ValueError(
+                "w_tcl_long + w_tcl_short must be positive where w_cmca is 0, but got 0"
+            )
         return self
 
     @model_validator(mode="after")
@@ -104,6 +114,11 @@ class PretrainingConfig(Config):
         """Optimiser steps in an epoch."""
         seconds = self.moments * 2 * self.group_size * self.long_seconds
         return max(1, round(self.epoch_seconds / seconds))
+
+    def weights(self, length: Length) -> tuple[float, float, float]:
+        """Of the EEG, PPS and cross-modal term of one window length; all 0 if it has no part."""
+        factor = self.w_tcl_long if length == "long" else self.w_tcl_short
+        return factor * self.w_eeg, factor * self.w_pps, self.w_cmca
 
     def lag_seconds(self, modality: str) -> float:
         """How much later than the EEG a modality's window starts."""
@@ -322,14 +337,16 @@ class Pretraining:
                 self.net.losses("long", views["eeg"], views["pps"], config.temperature),
                 self.net.losses("short", pieces["eeg"], pieces["pps"], config.temperature),
             ]
-        weights = (config.w_eeg, config.w_pps, config.w_cmca)
-        long, short = (total_loss(part.eeg, part.pps, part.cmca, weights) for part in parts)
+        weighted = zip(parts, (config.weights("long"), config.weights("short")), strict=True)
+        totals = [
+            total_loss(p.eeg, p.pps, p.cmca, weights) for p, weights in weighted if any(weights)
+        ]
         return {
             **{
                 name: sum(float(getattr(part, name).detach()) for part in parts)
                 for name in ("eeg", "pps", "cmca")
             },
-            "total": self.optimisation.step(long + short),
+            "total": self.optimisation.step(torch.stack(totals).sum()),
             "retrieval": parts[0].retrieval,
         }
 

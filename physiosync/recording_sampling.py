@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from physiosync.errors import SamplingError
-from physiosync.sampling import Batch, capacity, fill, is_shuffled, spaced
+from physiosync.sampling import Batch, capacity, checked_pairs, fill, spaced
 
 Ints = NDArray[np.int64]
 
@@ -36,7 +36,7 @@ class RecordingSampler:
     pairs : "matched", or "shuffled" as a negative control: the PPS of a moment, neighbours as
         before, is from another time of the same trial, at least `gap` from its EEG. What EEG and
         PPS have in common all along (the person, the state) stays; what they share from second to
-        second is gone
+        second is gone. "self" is another: both groups are seen in one and the same window
 
     Raises
     ------
@@ -56,12 +56,12 @@ class RecordingSampler:
         pairs: str = "matched",
     ) -> None:
         self.moments, self.n_pieces = moments, n_pieces
-        self._n_times, self._shuffled = n_times, is_shuffled(pairs)
+        self._n_times, self._pairs = n_times, checked_pairs(pairs)
         # From the first window of one moment to the first of the next, its own neighbour between.
         self._distance = n_times + max(gap, n_times)
         longest = int(table["n_times"].max()) if len(table) else 0
         # A start that is moved round the trial by the distance needs as much on either side.
-        needed = n_times + reach + (2 * self._distance if self._shuffled else 0)
+        needed = n_times + reach + (2 * self._distance if self._pairs == "shuffled" else 0)
         table = table[table["n_times"] >= needed]
         if not len(table):
             raise SamplingError(
@@ -78,9 +78,13 @@ class RecordingSampler:
         starts = spaced(self._room, counts, self._distance, rng)
         order = rng.permutation(self.moments)
         which, starts = np.repeat(np.arange(len(counts)), counts)[order], starts[order]
-        pps_starts = self._elsewhere(starts, self._room[which], rng) if self._shuffled else starts
+        pps_starts = starts
+        if self._pairs == "shuffled":
+            pps_starts = self._elsewhere(starts, self._room[which], rng)
         # Else the order of time would tell the groups apart.
         later = rng.permuted(np.tile([0, self._n_times], (self.moments, 1)), axis=1)
+        if self._pairs == "self":
+            later[:, 1] = later[:, 0]
         return Batch(
             trials=np.repeat(self._trials[which], 2).reshape(self.moments, 2, 1),
             starts=(starts[:, None] + later)[..., None],

@@ -15,6 +15,7 @@ from physiosync.audit.verdict import AuditReport
 from physiosync.files import write_text
 from physiosync.page import bullets, facts, figure, html_table, page
 from physiosync.tables import METHODS, label, subject_table
+from physiosync.wording import counted
 
 #: What is scored, but under protocol "window".
 TRIALS = "trials"
@@ -39,27 +40,29 @@ def render_text(
     shots : see `kshot_curve.kshot_table`
     warnings : sentences for the top
     """
-    lines = [title, *warnings, ""]
+    knows_chance = bool(table["chance"].notna().any())
+    heading = f"  {'':<38} {'balanced accuracy':<21}  accuracy (majority)"
+    lines = [title, *warnings, heading + "  <= chance" * (knows_chance and unit == TRIALS)]
+    majority = _majority_accuracy(table)
     for target in table["target"].unique():
         rows = table[table["target"] == target]
         first = rows.iloc[0]
-        n = first["n_subjects"]
-        subjects = f"{n:.0f} subject" if n == 1 else f"{n:.0f} subjects"
+        subjects = counted(first["n_subjects"], "subject")
         if first["n_undefined"]:
             subjects += f", {first['n_undefined']:.0f} more with one class only"
         known = not np.isnan(first["chance"])
         what = f"chance {first['chance']:.2f}" if known else f"{first['n_classes']} classes"
         lines.append(f"{target} ({what}; {subjects})")
         for _, row in rows.iterrows():
+            accuracy = f"{row['accuracy']:.3f} ({majority.get(target, '-')})"
             line = (
                 f"  {label(str(row['method'])):<38} {row['balanced_accuracy']:.3f}  "
-                f"[{row['low']:.3f}, {row['high']:.3f}]"
+                f"[{row['low']:.3f}, {row['high']:.3f}]  {accuracy}"
             )
             if unit != TRIALS:
-                line += f"  accuracy {row['accuracy']:.3f}  F1 {row['f1']:.3f}"
+                line += f"  F1 {row['f1']:.3f}"
             elif known:
-                of_all = f"{row['at_or_below_chance']:.0f} of {row['n_subjects']:.0f}"
-                line += f"  {of_all} at or below chance"
+                line += f"{'':8}{row['at_or_below_chance']:.0f} of {row['n_subjects']:.0f}"
             lines.append(line)
         lines.extend(evidence.comparison_lines(compared, str(target)))
         if shots is not None:
@@ -104,24 +107,9 @@ def write_report(
     warnings : sentences for the top
     beside : sections of `scrutiny.sections`, as HTML
     """
-    about = f"{header['data']}; protocol {header['protocol']}"
-    loud = "synthetic" in header["data"].lower()
-    leaky = "LEAKY" in header["protocol"]
+    about = _about(header)
     sections = [
-        f"<h1>PhysioSync study “{escape(header['study'])}”</h1>",
-        '<p class="loud">The data of this study are synthetic.</p>' if loud else "",
-        *(f'<p class="loud">{escape(sentence)}</p>' for sentence in warnings),
-        f'<p class="loud">{_LEAKY}</p>' if leaky else "",
-        facts(header),
-        f"<h2>Test {unit}</h2>",
-        html_table(_readable(table), caption=f"Test {unit}. {about}."),
-        f"<p>{_HOW_TO_READ}</p>" if unit == TRIALS else f"<p>{_no_p(unit)}</p>",
-        *_evidence(predictions, table, compared, about),
-        figure(
-            figures.subjects(subject_table(predictions), METHODS),
-            f"Balanced accuracy of each subject's test {unit}; a dot a subject, a bar the mean, "
-            f"dashed: chance, where there are two classes. {about}.",
-        ),
+        *of_test_trials(header, predictions, table, compared, unit=unit, warnings=warnings),
         *beside,
         "<h2>Search</h2>",
         figure(
@@ -139,12 +127,70 @@ def write_report(
         else "<p>No finalists.</p>",
         f"<p>{_ONE_SE}</p>",
         *_audit(audit, about),
+        *left_out(notes),
+    ]
+    return save(folder, header, sections)
+
+
+def of_test_trials(
+    header: Mapping[str, str],
+    predictions: pd.DataFrame,
+    table: pd.DataFrame,
+    compared: pd.DataFrame,
+    *,
+    unit: str = TRIALS,
+    warnings: Sequence[str] = (),
+) -> list[str]:
+    """The page's top, down to the scores of test trials; parameters as of `write_report`."""
+    about = _about(header)
+    loud = "synthetic" in header["data"].lower()
+    leaky = "LEAKY" in header["protocol"]
+    return [
+        f"<h1>PhysioSync study “{escape(header['study'])}”</h1>",
+        '<p class="loud">The data of this study are synthetic.</p>' if loud else "",
+        f'<p class="loud">{_LEAKY}</p>' if leaky else "",
+        *(f'<p class="loud">{escape(sentence)}</p>' for sentence in warnings),
+        facts(header),
+        f"<h2>Test {unit}</h2>",
+        html_table(_readable(table), caption=f"Test {unit}. {about}."),
+        f"<p>{_HOW_TO_READ}</p>" if unit == TRIALS else f"<p>{_no_p(unit)}</p>",
+        *_evidence(predictions, table, compared, about),
+        figure(
+            figures.subjects(subject_table(predictions), METHODS),
+            f"Balanced accuracy of each subject's test {unit}; a dot a subject, a bar the mean, "
+            f"dashed: chance, where there are two classes. {about}.",
+        ),
+    ]
+
+
+def section(
+    title: str, header: Mapping[str, str], table: pd.DataFrame, sentences: Sequence[str]
+) -> list[str]:
+    """A heading, plain sentences and a table, with the data and the protocol in its caption."""
+    return [
+        f"<h2>{escape(title)}</h2>",
+        *(f"<p>{escape(sentence)}</p>" for sentence in sentences),
+        html_table(table, caption=f"{title}. {_about(header)}."),
+    ]
+
+
+def left_out(notes: Sequence[str]) -> list[str]:
+    """What was left out, and why."""
+    return [
         "<h2>Left out</h2>",
         bullets(notes) if notes else "<p>Nothing was left out.</p>",
     ]
+
+
+def save(folder: Path, header: Mapping[str, str], sections: Sequence[str]) -> Path:
+    """Write the page as report.html; returns its path."""
     path = folder / "report.html"
     write_text(path, page(header["study"], sections))
     return path
+
+
+def _about(header: Mapping[str, str]) -> str:
+    return f"{header['data']}; protocol {header['protocol']}"
 
 
 def _evidence(

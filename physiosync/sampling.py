@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from physiosync.errors import SamplingError
+from physiosync.wording import counted
 
 Ints = NDArray[np.int64]
 
 #: What makes two windows a positive pair: one stimulus moment seen by two groups of people, or one
 #: recording of one person (`recording_sampling.py`).
 Pairing = Literal["stimulus", "recording"]
+#: Whether the pairs are what they should be ("matched"), or those of a control: "shuffled", which
+#: have nothing in common; "self", one window of one person twice, as SimCLR has it.
+Pairs = Literal["matched", "shuffled", "self"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +29,8 @@ class Batch:
     Parameters
     ----------
     trials : (moments, 2, group_size) trial ids. Paired by stimulus, all of a row are one stimulus
-        and never one subject twice; paired by recording, all are one trial
+        and never one subject twice; paired by recording, all are one trial. Of the control "self",
+        the second group is the first once more
     starts : (moments, 2, group_size) first sample of each long EEG window. Paired by stimulus,
         those of a row are equal; paired by recording, its two windows are neighbours
     pps_starts : (moments, 2, group_size) the same for the PPS, before its lag; other than `starts`
@@ -63,7 +68,8 @@ class MomentSampler:
     n_pieces : short windows in a long one
     pairs : "matched", or "shuffled" as a negative control: every person of a row is seen in a
         random trial at a random time, so not even the members of one group, who are pooled, share
-        stimulus and time but by chance
+        stimulus and time but by chance. "self" is another: the second group is the first, seen in
+        the same windows
 
     Raises
     ------
@@ -84,7 +90,7 @@ class MomentSampler:
         pairs: str = "matched",
     ) -> None:
         self.moments, self.group_size, self.n_pieces = moments, group_size, n_pieces
-        self._shuffled = is_shuffled(pairs)
+        self._pairs = checked_pairs(pairs)
         self._distance = max(gap, n_times)
         long_enough = table[table["n_times"] >= reach]
         self._rows: list[Ints] = []
@@ -100,7 +106,7 @@ class MomentSampler:
             raise SamplingError(
                 f"expected at least {2 * group_size} subjects with one stimulus (two groups of "
                 f"{group_size}) and trials of at least {reach} samples, found at most "
-                f"{most_subjects} subjects"
+                f"{counted(most_subjects, 'subject')}"
             )
         self._subject_of = long_enough["subject"]
         self._last_start = long_enough["n_times"] - reach
@@ -111,8 +117,10 @@ class MomentSampler:
         """One batch; the same generator state gives the same batch."""
         trials, starts = self._groups(rng)
         starts = np.broadcast_to(starts[:, None, None], trials.shape).copy()
-        if self._shuffled:
+        if self._pairs == "shuffled":
             trials, starts = self._scattered(trials, rng)
+        if self._pairs == "self":
+            trials[:, 1] = trials[:, 0]
         return Batch(trials, starts, starts, rng.integers(self.n_pieces, size=self.moments))
 
     def _scattered(self, trials: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
@@ -137,11 +145,12 @@ class MomentSampler:
         return trials[order], starts[order]
 
 
-def is_shuffled(pairs: str) -> bool:
-    """Whether `pairs` asks for the negative control; ValueError for what is no kind of pairs."""
-    if pairs not in ("matched", "shuffled"):
-        raise ValueError(f'pairs must be "matched" or "shuffled", but got {pairs!r}')
-    return pairs == "shuffled"
+def checked_pairs(pairs: str) -> Pairs:
+    """`pairs`, if it is a kind of `Pairs`; else ValueError."""
+    for kind in get_args(Pairs):
+        if pairs == kind:
+            return cast(Pairs, kind)
+    raise ValueError(f"pairs must be one of {get_args(Pairs)}, but got {pairs!r}")
 
 
 def capacity(room: Ints, distance: int, moments: int, places: str) -> Ints:

@@ -163,7 +163,7 @@ def subject_split(
     rng = np.random.default_rng(seed)
     subjects, stimuli = _both(table)
     people = _divided(subjects, "subjects", validation, test, rng)
-    fixed = _calibration(table, calibration, rng)
+    fixed = calibration_stimuli(table, calibration, rng)
     tested = [name for name in stimuli if name not in fixed]
     return _split("subject", seed, people, (stimuli, tested, tested), fixed)
 
@@ -236,7 +236,7 @@ def subject_folds(
     if not 2 <= n_folds <= len(subjects):
         raise SplitError(f"expected 2 to {len(subjects)} subject folds, found {n_folds}")
     rng = np.random.default_rng(seed)
-    fixed = _calibration(table, calibration, rng)
+    fixed = calibration_stimuli(table, calibration, rng)
     tested = [name for name in stimuli if name not in fixed]
     return tuple(
         _split(
@@ -293,9 +293,16 @@ def _divided(
     return _names(train), _names(validated), _names(tested)
 
 
-def _calibration(
+def calibration_stimuli(
     table: pd.DataFrame, given: Sequence[str] | float, rng: np.random.Generator
 ) -> tuple[str, ...]:
+    """Those that are named, or a share of all by chance, sorted.
+
+    Raises
+    ------
+    SplitError
+        If one does not exist, or none is left to test people on.
+    """
     stimuli = _both(table)[1]
     if isinstance(given, float):
         given = _drawn_calibration(table, given, rng)

@@ -23,6 +23,7 @@ def stages(words: Sequence[str]) -> dict[str, Callable[..., None]]:
         ("search", "Pretraining trials until --trials have ended."),
         ("finalists", "The best configurations again, over folds and seeds."),
         ("promote", "Rank the finalists; the best encoders go to best/."),
+        ("controls", "The best configuration again: within-subject SimCLR, shuffled pairs."),
         ("finetune", "Fine-tuning and baselines; opens the test part."),
         ("report", "report.html and the main table."),
     ):
@@ -35,10 +36,10 @@ def stages(words: Sequence[str]) -> dict[str, Callable[..., None]]:
 
 def _stage(name: str, default: StudyOptions) -> Callable[..., None]:
     def run(options: tyro.conf.OmitArgPrefixes[StudyOptions] = default) -> None:
+        from physiosync.folded import study_of
         from physiosync.recordings.deap import find_deap, read_deap
-        from physiosync.study import Study
 
-        study = Study(options, find=find_deap, read=read_deap)
+        study = study_of(options, find=find_deap, read=read_deap)
         if name == "study":
             study.run()
         else:
@@ -67,6 +68,11 @@ def _as_begun(words: Sequence[str]) -> StudyOptions:
         return default_options(words)
     if ":***@" in (begun.get("storage") or ""):
         del begun["storage"]  # No file has its password; it has to be given again.
+    if "fold" in begun:
+        raise StudyError(
+            f"{folder}: expected a study, found fold {begun['fold']} of the study "
+            f"{begun['name']!r}; a stage runs for all folds: --name {begun['name']}"
+        )
     try:
         return StudyOptions(**begun)
     except ValueError as error:

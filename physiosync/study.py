@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 
 from physiosync import outcome, promotion
 from physiosync.audit.run import audit_encoders, audit_once, demand_passed
+from physiosync.controls import control_tasks, trained
 from physiosync.driving import only_driver
 from physiosync.errors import PhysioSyncError, RemoteError, StudyError
-from physiosync.evaluation import TestTask, pooled_tasks, tasks_on_test_part
+from physiosync.evaluation import TestTask, absent_methods, pooled_tasks, tasks_on_test_part
 from physiosync.evidence import protocol_in_words
 from physiosync.feasibility import check_feasible
 from physiosync.files import sweep
@@ -37,16 +38,19 @@ from physiosync.study_data import StudyData
 from physiosync.tasks import FinalistTask, Workload
 from physiosync.tuner import ray_session
 from physiosync.windows import WindowStore
+from physiosync.wording import counted
+
+AnyStudy = TypeVar("AnyStudy", bound="Study")
 
 #: Free bytes below which a disk is taken for full.
 _FULL = 1 << 20
 
 
-def mirrored(stage: Callable[[Study], None]) -> Callable[[Study], None]:
+def mirrored(stage: Callable[[AnyStudy], None]) -> Callable[[AnyStudy], None]:
     """Have an object store hold what a stage wrote before the next begins."""
 
     @wraps(stage)
-    def run(study: Study) -> None:
+    def run(study: AnyStudy) -> None:
         stage(study)
         study.mirror.push()
 
@@ -71,7 +75,7 @@ class Study:
         read: Callable[..., Recording],
         synthetic: bool = False,
     ) -> None:
-        self.options, self._read = options, read
+        self.options, self.read = options, read
         self.data = StudyData(options, find)
         self.folder = options.folder
         self.ledger = Ledger(self.folder)
@@ -87,11 +91,16 @@ class Study:
         with self.session():
             self.prepare()
             with ray_session():
-                self.search()
-                self.run_finalists()
-                self.promote()
-                self.finetune()
+                self.compute()
             self.report()
+
+    def compute(self) -> None:
+        """From the search to the test part."""
+        self.search()
+        self.run_finalists()
+        self.promote()
+        self.controls()
+        self.finetune()
 
     def run_stage(self, name: str) -> None:
         """One stage alone; those before it must be done."""
@@ -111,7 +120,12 @@ class Study:
         o = self.options
         has_shards = self.data.has_shards()
         sources = [] if o.recordings is None and has_shards else self.data.sources()
+        # Shards that only some recordings have become yet say nothing of what is possible.
+        whole = has_shards and len(sources) in (0, len(self.store.subjects))
+        notes = self.notes() if whole else []
         print(forecast(o, sources, self.store if has_shards else None))
+        for note in notes:
+            print(f"  note         {note}")
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -123,7 +137,8 @@ class Study:
         log_to(self.folder / "study.log")
         with self.interruption.installed(), only_driver(self.folder, o.name, storage):
             if self.mirror.url is not None:
-                self.mirror.pull()
+                for mirror in self.mirrors:
+                    mirror.pull()
                 log_to(self.folder / "study.log")  # the earlier drivers', to be gone on with
                 log.info("working copy of the results in %s", self.folder)
             log.info(
@@ -150,7 +165,8 @@ class Study:
                 ) from error
             finally:
                 with suppress(RemoteError):  # what is raised says more
-                    self.mirror.push(patient=False)
+                    for mirror in self.mirrors:
+                        mirror.push(patient=False)
 
     # ---- the stages
 
@@ -178,7 +194,7 @@ class Study:
 
         prepare(
             sources,
-            self._read,
+            self.read,
             o.shards_folder,
             o.preprocessing,
             workers=o.prepare_workers,
@@ -189,17 +205,28 @@ class Study:
     @mirrored
     def check(self) -> None:
         """Everything that can be wrong with data or options, before any compute is spent."""
-        self.ledger.bind(
-            self._identity() | {"data": self.store.identity},
-            self.options.without_secrets(),
-        )
+        self.ledger.check(self.identity())
         self.data.check_preset()
-        split = self.split
-        table = self.store.trials
+        notes = self.notes()  # Nothing of a study that is not possible is written.
+        self.bind()
         for sentence in self.store.left_out:
             log.info("  left out: %s", sentence)
-        for note in check_feasible(self.options, table, self.store.sfreq, split):
+        for note in notes:
             log.info("  note: %s", note)
+        self.audit()
+
+    def notes(self) -> list[str]:
+        """What is worth knowing before compute is spent; raises if the study is not possible."""
+        return check_feasible(self.options, self.store.trials, self.store.sfreq, self.split)
+
+    def bind(self) -> None:
+        """Write down what the study is, and its split."""
+        self.ledger.bind(self.identity(), self.options.without_secrets())
+        if not (path := self.folder / "split.json").exists():
+            self.split.save(path)
+
+    def audit(self) -> None:
+        """Prove the split, or stop."""
         path = self.folder / "split.json"
         audited = audit_once(self.data.recorded, path, self.folder / "audit.json")
         for line in audited.lines()[: 1 if audited.passed else None]:
@@ -214,7 +241,8 @@ class Study:
             trials=o.trials, base=o.pretraining, grace_epochs=1, reduction=3, seed=o.seed
         )
         done = finished(self.database)
-        log.info("search: %d trials of up to %d epochs", o.trials, o.max_epochs)
+        epochs = counted(o.max_epochs, "epoch")
+        log.info("search: %s of up to %s", counted(o.trials, "trial"), epochs)
         if len(done) >= o.trials:
             log.info("  all %d are done", len(done))
             return
@@ -266,12 +294,21 @@ class Study:
         demand_passed(audited, path)
 
     @mirrored
+    def controls(self) -> None:
+        """The winner's pretraining once more, without what its method claims to live on."""
+        if self.options.controls:
+            tasks, _ = self._control_tasks()
+            self._jobs("controls", list(tasks.values()))
+
+    @mirrored
     def finetune(self) -> None:
         """Fine-tuning and baselines on the test part: the only stage that opens it."""
         o = self.options
         pooled = pooled_tasks(self.folder, self.workload, o.finetuning, seed=o.seed)
         self._jobs("scratch", pooled)
         tasks = self._test_tasks()
+        for sentence in self._absent():
+            log.info("  left out: %s", sentence)
         tested = self.workload.tested(max(task.network.long_times for task in tasks))
         for subject in sorted({*self.split.test.subjects} - {*tested}):
             log.info("  left out: %s has no whole trial to be scaled on, or none to test", subject)
@@ -286,29 +323,42 @@ class Study:
     @mirrored
     def report(self) -> None:
         """Tables and figures, from what lies in the folder."""
+        log.info("%s", self.write_report())
+
+    def write_report(self) -> str:
+        """Write report.html; returns the main table and where everything lies, as text."""
         _need([task.output for task in self._finalist_tasks()], "finalists")
         _need([self.folder / "predictions.parquet"], "finetune")
-        text = outcome.report(
+        return outcome.report(
             self.folder,
             database=self.database,
             finalists=self._finalist_tasks(),
             default=self.options.pretraining,
             labels=self.options.labels,
             finetuning=self.options.finetuning,
-            left_out=self.store.left_out,
+            left_out=[*self.store.left_out, *self._absent()],
             synthetic=self.synthetic,
             storage=self.options.storage_url,
             where=self.mirror.url_of(self.folder),
         )
-        log.info("%s", text)
 
     # ---- what the stages share
+
+    @property
+    def mirrors(self) -> list[Mirror]:
+        """Of all folders that the study writes to."""
+        return [self.mirror]
 
     @cached_property
     def synthetic(self) -> bool:
         """Whether the recordings are; a stage that is run alone, on shards, can't see them."""
         known = self.ledger.read().get("identity", {})
         return self._said_synthetic or bool(known.get("synthetic"))
+
+    def identity(self) -> dict[str, Any]:
+        """All that changes results."""
+        store = self.store
+        return self._identity() | {"dataset": store.dataset, "data": store.identity}
 
     def _identity(self) -> dict[str, Any]:
         """All that changes results, as far as it is known without the data."""
@@ -331,11 +381,13 @@ class Study:
 
     @cached_property
     def split(self) -> Split:
-        """The study's one split, made first and saved."""
+        """The study's one split, made first."""
         path = self.folder / "split.json"
-        if not path.exists():
-            new_split(self.options, self.store.trials).save(path)
-        return Split.load(path)
+        return Split.load(path) if path.exists() else self.new_split()
+
+    def new_split(self) -> Split:
+        """The split of a study that has none yet."""
+        return new_split(self.options, self.store.trials)
 
     @cached_property
     def workload(self) -> Workload:
@@ -355,10 +407,10 @@ class Study:
 
     @cached_property
     def database(self) -> optuna.Study:
-        """The Optuna study, named like this one."""
+        """The Optuna study of this one."""
         o = self.options
         identity = self.ledger.fingerprint()
-        return open_study(o.name, o.storage_url, identity, seed=o.seed, trials=o.trials)
+        return open_study(o.database_name, o.storage_url, identity, seed=o.seed, trials=o.trials)
 
     def _finalist_tasks(self) -> list[FinalistTask]:
         return finalist_tasks(
@@ -368,6 +420,21 @@ class Study:
             self.folder / "tune" / "encoders",
         )
 
+    def _control_tasks(self) -> tuple[dict[str, FinalistTask], list[str]]:
+        return control_tasks(self.folder, self.workload, seed=self.options.seed)
+
+    def _control_encoders(self) -> tuple[dict[str, Path], list[str]]:
+        """Method -> the encoder that it judges; and why others are not there, in sentences."""
+        if not self.options.controls:
+            return {}, ["control encoders, by --no-controls"]
+        tasks, sentences = self._control_tasks()
+        _need([task.output for task in tasks.values()], "controls")
+        return trained(tasks, sentences)
+
+    def _absent(self) -> list[str]:
+        """Why methods have no row in the tables, in sentences."""
+        return absent_methods(self.folder, self.workload) + self._control_encoders()[1]
+
     def _test_tasks(self) -> list[TestTask]:
         return tasks_on_test_part(
             self.folder,
@@ -375,11 +442,12 @@ class Study:
             self.options.finetuning,
             seed=self.options.seed,
             pooled=self.options.pooled,
+            controls=self._control_encoders()[0],
         )
 
     def _jobs(self, stage: str, tasks: Sequence[Task]) -> None:
         missing = sum(not task.output.exists() for task in tasks)
-        log.info("%s: %d jobs", stage, len(tasks))
+        log.info("%s: %s", stage, counted(len(tasks), "job"))
         if not missing:
             log.info("  all %d are done", len(tasks))
             return

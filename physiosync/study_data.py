@@ -26,7 +26,7 @@ class StudyData:
     """
 
     def __init__(self, options: StudyOptions, find: Callable[[Path], Sequence[Source]]) -> None:
-        self._options, self._find = options, find
+        self._options, self.find = options, find
 
     def sources(self) -> list[Source]:
         """The recordings of all who take part.
@@ -41,7 +41,7 @@ class StudyData:
             raise StudyError(
                 f"expected --recordings DIR, or shards in {url_of(o.shards_folder)}, found none"
             )
-        found = self._find(o.recordings)
+        found = self.find(o.recordings)
         self._check_exclude(subject_of(source) for source in found)
         return [source for source in found if subject_of(source) not in o.exclude]
 

@@ -10,7 +10,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from physiosync.baselines import band_power, frozen_probe, majority
+from physiosync.baselines import frozen_probe
+from physiosync.baselines.features import Trials
+from physiosync.baselines.methods import PROBES, answer
 from physiosync.classifier import Classifier, complete, predict
 from physiosync.config import Config
 from physiosync.files import atomic_path
@@ -22,6 +24,7 @@ from physiosync.mirror import Copies, Mirror
 from physiosync.model import ModelConfig, PhysioSync
 from physiosync.pretraining import EpochReport, Pretraining, PretrainingConfig
 from physiosync.probing import Probe, ProbeConfig
+from physiosync.shards import read_info
 from physiosync.splits import Split
 from physiosync.training import DivergedError, seed_everything
 from physiosync.windows import WindowStore
@@ -49,8 +52,17 @@ class Workload(Config):
 
     def store(self) -> WindowStore:
         """The window store of all shards, opened once a process; in stretches if the split is."""
-        modalities, stretches = ("eeg", *self.pps), self.split.stretch_seconds
+        return self.store_of(("eeg", *self.pps))
+
+    def store_of(self, modalities: tuple[str, ...]) -> WindowStore:
+        """The same trials, with the same ids, and other modalities."""
+        stretches = self.split.stretch_seconds
         return _open(self.shards, modalities, self.cache, self.copies, stretches)
+
+    def recorded(self) -> set[str]:
+        """The modalities that any shard holds."""
+        self.store()  # by which they lie on this machine
+        return {name for path in self.shards for name in read_info(path).channels}
 
     def final_trials(self, n_times: int) -> tuple[Ints, Ints, Ints]:
         """Ids of the trials that are trained on once the search is over, of those to predict, and
@@ -78,7 +90,7 @@ class Workload(Config):
         return [subject for subject in store.subjects if subject in subjects]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _open(
     shards: tuple[Path, ...],
     modalities: tuple[str, ...],
@@ -231,33 +243,40 @@ class BaselineTask(Config):
 
     workload: Workload
     method: str
-    """"majority", "clip_consensus", "band_power", "untrained_probe" or "pretrained_probe"."""
+    """One of `baselines.methods`."""
     encoder: Path | None
     network: ModelConfig
+    artefacts: tuple[str, ...] = ()
+    """Of the method of that name: the modalities that it reads."""
     seed: int
     output: Path
 
     def run(self) -> None:
         """Write the predictions of all test trials to `output`."""
         torch.set_num_threads(self.workload.threads)
-        store = self.workload.store()
-        labels = self.workload.labels
+        workload = self.workload
         # All methods answer for the same trials: those that the networks can read.
-        train, test, scale = self.workload.final_trials(self.network.long_times)
-        if self.method in ("majority", "clip_consensus"):
-            of = "subject" if self.method == "majority" else "stimulus"
-            rows = majority(store.trials, train=train, test=test, labels=labels, of=of)
-        elif self.method == "band_power":
-            rows = band_power(store, train=train, test=test, labels=labels, scale=scale)
-        else:
+        train, test, scale = workload.final_trials(self.network.long_times)
+        if self.method in PROBES:
             rows = frozen_probe(
                 _encoders(self),
-                store,
+                workload.store(),
                 train=train,
                 test=test,
-                labels=labels,
-                penalty=self.workload.probe.penalty,
+                labels=workload.labels,
+                penalty=workload.probe.penalty,
                 scale=scale,
+                roles=PROBES[self.method],
+            )
+        else:
+            rows = answer(
+                self.method,
+                workload.store_of(self.artefacts) if self.artefacts else workload.store(),
+                Trials(train=train, test=test, scale=scale),
+                workload.labels,
+                modalities=self.artefacts or workload.pps,
+                # An SVM's probabilities are fitted on what is new in the test part.
+                grouped_by="subject" if workload.split.protocol == "subject" else "stimulus",
             )
         write_predictions(self.output, rows.assign(method=self.method, seed=self.seed))
 

@@ -21,7 +21,7 @@ from physiosync.cohort import check, content_hash, joint_channels, trial_table
 from physiosync.errors import PhysioSyncError, ShardError
 from physiosync.recordings.base import Channels
 from physiosync.shards import ShardInfo, find_shards, natural_key, read_info
-from physiosync.stretches import stretch_name
+from physiosync.stretches import stretch_table
 
 __all__ = ["ClosedTrialError", "WindowStore", "clean_cache"]
 
@@ -142,26 +142,13 @@ class WindowStore:
                 f"expected whole trials to cut into stretches of 1 s or more, but got {seconds} s "
                 f"of trials of {self.stretch_seconds or 'any'} s"
             )
-        length = round(seconds * self.sfreq)
-        counts = self._n_times // length
-        if not counts.any():
-            raise ValueError(f"seconds must be at most those of the longest trial, got {seconds}")
-        recorded = np.repeat(np.arange(len(counts)), counts)
-        number = np.concatenate([np.arange(n) for n in counts.tolist()])
-        rows = self._table.iloc[recorded]
-        names = [
-            stretch_name(stimulus, k * seconds)
-            for stimulus, k in zip(rows["stimulus"], number.tolist(), strict=True)
-        ]
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
         view.stretch_seconds = seconds
-        view._table = rows.assign(stimulus=names, n_times=length).reset_index(drop=True)
-        view._table = view._table.rename_axis("trial")
-        view._recorded, view._offset = recorded, number * length
-        view._n_times = np.full(len(rows), length)
-        view._has = {m: has[recorded] for m, has in self._has.items()}
-        view._is_open = np.ones(len(rows), dtype=bool)
+        view._table, view._recorded, view._offset = stretch_table(self._table, seconds, self.sfreq)
+        view._n_times = view._table["n_times"].to_numpy(dtype=np.int64)
+        view._has = {m: has[view._recorded] for m, has in self._has.items()}
+        view._is_open = np.ones(len(view._table), dtype=bool)
         return view
 
     def with_ratings(self, ratings: pd.DataFrame) -> WindowStore:
@@ -201,6 +188,17 @@ class WindowStore:
     def paths(self) -> list[Path]:
         """Of all shards, by subject."""
         return [path for path, _ in self._shards]
+
+    @property
+    def dataset(self) -> str:
+        """As the shards name it; all names where they differ."""
+        return ", ".join(sorted({info.dataset for _, info in self._shards}))
+
+    @property
+    def sites(self) -> dict[str, str]:
+        """Subject -> where they were recorded, of those whose shards say so."""
+        found = {info.subject: info.provenance.get("site") for _, info in self._shards}
+        return {subject: str(site) for subject, site in found.items() if site is not None}
 
     @property
     def channels(self) -> dict[str, Channels]:

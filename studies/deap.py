@@ -12,7 +12,7 @@
     .venv/bin/python studies/deap.py --preset paper --protocol window --pooled --name deap-paper
 
 is the paper's own configuration, LEAKY as it is: `physiosync/paper.py` says what it fixes and where
-this differs; `--preset paper --help` shows its numbers. `physiosync.leakage` measures what it buys.
+this differs; `--preset paper --help` shows its numbers. `studies/leakage.py` measures what it buys.
 
 `--help` explains every option, `--dry-run` says what it will cost on this machine. The same command
 resumes; a larger --trials adds trials.
@@ -23,15 +23,15 @@ import sys
 import tyro
 
 from physiosync.cli import guarded
+from physiosync.folded import study_of
 from physiosync.options import StudyOptions, default_options
 from physiosync.recordings.deap import find_deap, read_deap
-from physiosync.study import Study
 
 
 def main() -> None:
     default = default_options(sys.argv[1:], name="deap")
     options = tyro.cli(StudyOptions, description=__doc__, default=default)
-    guarded(lambda: Study(options, find=find_deap, read=read_deap).run())
+    guarded(lambda: study_of(options, find=find_deap, read=read_deap).run())
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from pathlib import Path
 import tyro
 
 from physiosync.cli import guarded
+from physiosync.folded import study_of
 from physiosync.options import StudyOptions
 from physiosync.recordings.deap import find_deap, read_deap
 from physiosync.recordings.synthetic import CohortConfig, write_cohort
-from physiosync.study import Study
 
 DEFAULTS = StudyOptions(
     name="demo",
@@ -40,7 +40,7 @@ def main() -> None:
 
 def run(options: StudyOptions) -> None:
     """Write the cohort, then do with it what is done with real recordings."""
-    study = Study(options, find=find_deap, read=read_deap, synthetic=True)
+    study = study_of(options, find=find_deap, read=read_deap, synthetic=True)
     if not options.dry_run:
         assert options.recordings is not None
         write_cohort(CohortConfig(), options.recordings)

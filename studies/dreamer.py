@@ -18,9 +18,9 @@ resumes; a larger --trials adds trials.
 import tyro
 
 from physiosync.cli import guarded
+from physiosync.folded import study_of
 from physiosync.options import StudyOptions
 from physiosync.recordings.dreamer import find_dreamer, read_dreamer
-from physiosync.study import Study
 
 #: One process reads, because each would parse the whole file.
 DEFAULT = StudyOptions(name="dreamer", pps=("ecg",), threshold=3.0, prepare_workers=1)
@@ -28,7 +28,7 @@ DEFAULT = StudyOptions(name="dreamer", pps=("ecg",), threshold=3.0, prepare_work
 
 def main() -> None:
     options = tyro.cli(StudyOptions, description=__doc__, default=DEFAULT)
-    guarded(lambda: Study(options, find=find_dreamer, read=read_dreamer).run())
+    guarded(lambda: study_of(options, find=find_dreamer, read=read_dreamer).run())
 
 
 if __name__ == "__main__":

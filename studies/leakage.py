@@ -1,8 +1,8 @@
 """What leakage buys: the papers' split and ours, with the papers' baseline template and without.
 
-    .venv/bin/python studies/leakage.py                     # SYNTHETIC cohorts
-    .venv/bin/python studies/leakage.py --noise             # the same, with permuted ratings
-    .venv/bin/python studies/leakage.py --recordings data_preprocessed_python --seeds 3
+   .venv/bin/python studies/leakage.py                     # SYNTHETIC cohorts
+   .venv/bin/python studies/leakage.py --noise             # the same, with permuted ratings
+   .venv/bin/python studies/leakage.py --recordings data_preprocessed_python --seeds 3
 
 Data      DEAP's .dat files; or --shards, a folder prepared with the template and one without; else
           synthetic people, others for each seed
@@ -38,7 +38,7 @@ from physiosync.recordings.deap import find_deap, read_deap
 from physiosync.recordings.synthetic import CohortConfig, write_cohort
 
 #: Many short clips: a clip that all share is one observation.
-COHORT: dict[str, Any] = {"n_subjects": 8, "n_stimuli": 40, "seconds": 30.0}
+COHORT: dict[str, Any] = {"n_subjects": 6, "n_stimuli": 32, "seconds": 30.0}
 
 
 class Options(Config):
@@ -48,6 +48,10 @@ class Options(Config):
     """Folder of DEAP's .dat files."""
     shards: tuple[Path, ...] = ()
     """Folders of shards instead, such as one prepared with the template and one without."""
+    pps: tuple[str, ...] = ("gsr", "resp", "ppg")
+    """Peripheral modalities."""
+    threshold: float = 5.0
+    """A rating at or above it is high."""
     seeds: int = Field(default=2, ge=1)
     """How many, of splits and training, and of synthetic cohorts."""
     noise: bool = False
@@ -90,7 +94,12 @@ def synthetic_jobs(config: LeakageConfig, seeds: range, folder: Path) -> list[Le
 def run(options: Options) -> None:
     if options.recordings is not None and options.shards:
         raise StudyError("expected --recordings or --shards, found both")
-    config = LeakageConfig(noise=options.noise)
+    default = LeakageConfig()
+    config = LeakageConfig(
+        pretraining=default.pretraining.model_copy(update={"pps": options.pps}),
+        labels=default.labels.model_copy(update={"threshold": options.threshold}),
+        noise=options.noise,
+    )
     seeds = range(options.seeds)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from physiosync.cli import guarded
+from physiosync.folded import study_of
 from physiosync.options import StudyOptions
 from physiosync.recordings.deap import find_deap, read_deap, write_deap
 from physiosync.study import Study
@@ -47,7 +48,7 @@ def options(folder: Path, **changes: object) -> StudyOptions:
 
 
 def study(settings: StudyOptions) -> Study:
-    return Study(settings, find=find_deap, read=partial(read_deap, shape=SHAPE), synthetic=True)
+    return study_of(settings, find=find_deap, read=partial(read_deap, shape=SHAPE), synthetic=True)
 
 
 if __name__ == "__main__":

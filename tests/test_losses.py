@@ -34,7 +34,7 @@ def _cosine(x: Tensor, y: Tensor) -> float:
     return float(x @ y) / (float(x.norm()) * float(y.norm()))
 
 
-def _slow_nt_xent(a: Tensor, b: Tensor, temperature: float) -> float:
+def slow_nt_xent(a: Tensor, b: Tensor, temperature: float) -> float:
     total = 0.0
     for one, other in ((a, b), (b, a)):
         for i in range(len(one)):
@@ -48,7 +48,7 @@ def _slow_nt_xent(a: Tensor, b: Tensor, temperature: float) -> float:
     return total
 
 
-def _slow_pool(x: Tensor) -> Tensor:
+def slow_pool(x: Tensor) -> Tensor:
     m, n, p = x.shape
     return torch.tensor(
         [[max(float(x[i, k, j]) for k in range(n)) for j in range(p)] for i in range(m)],
@@ -65,7 +65,7 @@ def test_nt_xent_is_the_loop(shape: tuple[int, int, int], temperature: float, se
     m, _, p = shape
     a, b = _normal(seed, m, p), _normal(seed + 1, m, p)
     assert nt_xent(a, b, temperature).item() == pytest.approx(
-        _slow_nt_xent(a, b, temperature), rel=1e-9
+        slow_nt_xent(a, b, temperature), rel=1e-9
     )
 
 
@@ -73,7 +73,7 @@ def test_nt_xent_is_the_loop(shape: tuple[int, int, int], temperature: float, se
 @given(shapes, seeds)
 def test_pool_group_is_the_loop(shape: tuple[int, int, int], seed: int) -> None:
     x = _normal(seed, *shape)
-    assert torch.equal(pool_group(x), _slow_pool(x))
+    assert torch.equal(pool_group(x), slow_pool(x))
 
 
 @quick
@@ -81,7 +81,7 @@ def test_pool_group_is_the_loop(shape: tuple[int, int, int], seed: int) -> None:
 def test_ls_tcl_is_the_loop(shape: tuple[int, int, int], temperature: float, seed: int) -> None:
     a, b = _normal(seed, *shape), _normal(seed + 1, *shape)
     assert ls_tcl(a, b, temperature).item() == pytest.approx(
-        _slow_nt_xent(_slow_pool(a), _slow_pool(b), temperature), rel=1e-9
+        slow_nt_xent(slow_pool(a), slow_pool(b), temperature), rel=1e-9
     )
 
 
@@ -110,7 +110,7 @@ def test_cm_ca_is_the_loop(shape: tuple[int, int, int], temperature: float, seed
     eeg = head(torch.cat([eeg_1, eeg_2]))
     pps = head(torch.cat([pps_1, pps_2]))
     expected = 0.5 * (
-        _slow_nt_xent(pps[:m], eeg[m:], temperature) + _slow_nt_xent(eeg[:m], pps[m:], temperature)
+        slow_nt_xent(pps[:m], eeg[m:], temperature) + slow_nt_xent(eeg[:m], pps[m:], temperature)
     )
     assert loss.item() == pytest.approx(expected, rel=1e-9)
 

@@ -76,6 +76,16 @@ def test_what_was_paired_is_named_wherever_it_counts(finished: Study) -> None:
     assert 'pairing="recording"' in text
 
 
+def test_a_control_for_which_trials_are_too_short_is_left_out_and_said(finished: Study) -> None:
+    """Shuffled pairs of one recording need a trial that holds another time, far enough away."""
+    methods = set(pd.read_parquet(finished.folder / "predictions.parquet")["method"])
+    assert "simclr_probe" in methods
+    assert "shuffled_probe" not in methods
+    for name in ("report.html", "study.log"):
+        said = (finished.folder / name).read_text()
+        assert "no control encoder for shuffled_probe: expected trials of at least" in said, name
+
+
 # ---- one classifier for people whom it does not know
 
 

@@ -28,6 +28,7 @@ from physiosync.tasks import FinalistTask, Workload, open_pretraining
 from physiosync.training import DivergedError, Optimisation
 from physiosync.windows import ClosedTrialError, WindowStore
 from tests.conftest import made_up_recording
+from tests.test_losses import slow_nt_xent, slow_pool
 
 TINY = EncoderConfig(width=16, depth=1, heads=2, projector=(16, 8), cmca=8)
 #: Seconds of signal in one batch of `CONFIG`: 4 moments, 2 groups of 2 subjects, 3 s windows.
@@ -133,6 +134,54 @@ def test_the_weights_of_the_terms_count(store: WindowStore, split: Split) -> Non
     after = weights(run.run())
     moved = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"pps"}
+
+
+@pytest.mark.parametrize(
+    "off",
+    [
+        {},
+        {"w_tcl_long": 0.0},
+        {"w_tcl_short": 0.0},
+        {"w_cmca": 0.0},
+        {"w_cmca": 0.0, "w_tcl_short": 0.0},
+        {"w_tcl_long": 2.0, "w_eeg": 0.0},
+    ],
+)
+def test_the_total_is_the_weighted_sum_of_each_term_of_each_length(
+    store: WindowStore, split: Split, off: dict[str, float]
+) -> None:
+    """Of a first batch, by the slow loops, from what the network projects."""
+    quiet = TINY.model_copy(update={"dropout": 0.0})
+    config = changed(
+        epochs=1, epoch_seconds=BATCH_SECONDS, encoder=quiet, augmentation={"scale_half_width": 0}
+    )
+    config = PretrainingConfig.model_validate(config.model_dump() | off)
+    run = Pretraining(config, store, split, seed=0)
+    projected: dict[str, list[Tensor]] = {}
+    for kind in (run.net.projectors, run.net.cmca):
+        for name, head in kind.items():
+            head.register_forward_hook(
+                lambda _, __, out, name=name: projected.setdefault(name, []).append(out.detach())
+            )
+    reports: list[EpochReport] = []
+    run.run(reports.append)
+    m, expected = config.moments, 0.0
+    for length in ("long", "short"):
+        factor = config.w_tcl_long if length == "long" else config.w_tcl_short
+        for role, weight in (("eeg", config.w_eeg), ("pps", config.w_pps)):
+            groups = projected[f"{role}_{length}"][0].unflatten(0, (m, 2, config.group_size))
+            pooled = slow_pool(groups[:, 0]), slow_pool(groups[:, 1])
+            expected += factor * weight * slow_nt_xent(*pooled, config.temperature)
+        eeg, pps = projected[length]
+        crossed = slow_nt_xent(pps[:m], eeg[m:], config.temperature)
+        crossed += slow_nt_xent(eeg[:m], pps[m:], config.temperature)
+        expected += config.w_cmca * crossed / 2
+    assert reports[0].losses["total"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_term_has_to_be_left() -> None:
+    with pytest.raises(ValueError, match=r"w_tcl_long \+ w_tcl_short must be positive"):
+        changed(w_cmca=0.0, w_tcl_long=0.0, w_tcl_short=0.0)
 
 
 def test_an_epoch_is_seconds_of_signal() -> None:

@@ -116,6 +116,22 @@ def test_same_seed_same_batch_and_both_orders_come_up() -> None:
     assert 0.4 < np.mean(starts[:, 0] < starts[:, 1]) < 0.6
 
 
+def test_pairs_with_oneself_are_one_window_with_its_own_pps() -> None:
+    sampler, rng = _sampler(_table([1000] * 4), pairs="self"), np.random.default_rng(0)
+    starts = []
+    for _ in range(100):
+        batch = sampler.draw(rng)
+        np.testing.assert_array_equal(batch.trials[:, 0], batch.trials[:, 1])
+        np.testing.assert_array_equal(batch.starts[:, 0], batch.starts[:, 1])
+        np.testing.assert_array_equal(batch.starts, batch.pps_starts)
+        for trial in np.unique(batch.trials):
+            mine = np.sort(batch.starts[batch.trials[:, 0, 0] == trial, 0, 0])
+            assert (np.diff(mine) >= 200).all()
+        starts.append(batch.starts)
+    assert np.min(starts) < 30
+    assert np.max(starts) > 1000 - 120 - 30
+
+
 def test_all_trials_and_times_come_up() -> None:
     table = _table([1000, 400, 700])
     rng = np.random.default_rng(0)

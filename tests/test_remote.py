@@ -212,6 +212,30 @@ def test_what_a_job_wrote_elsewhere_is_fetched(store: ObjectStore, tmp_path: Pat
     assert not (driver.folder / "tune/encoders/lost").exists(), "it was never whole"
 
 
+def test_a_fold_s_folder_has_a_mirror_of_its_own(store: ObjectStore, tmp_path: Path) -> None:
+    whole = Mirror(folder=tmp_path / "mine", url="s3://lab/results/deap")
+    fold = Mirror(folder=whole.folder / "fold-1", url=f"{whole.url}/fold-1")
+    _write(whole.folder, study_json="w", fold_1="a file that only looks like a fold")
+    _write(fold.folder, study_json="f", tune__search__state="big", best__rank__metrics_json="a")
+    whole.push()
+    assert sorted(store.files("lab/results/deap")) == ["fold_1", "study.json"]
+    fold.push()
+    elsewhere = Mirror(folder=tmp_path / "other", url=whole.url)
+    there = Mirror(folder=elsewhere.folder / "fold-1", url=fold.url)
+    _write(there.folder, split_json="of a fold that was removed")
+    for mirror in (elsewhere, there):
+        mirror.pull()
+    files = sorted(
+        path.relative_to(elsewhere.folder).as_posix()
+        for path in elsewhere.folder.rglob("*")
+        if path.is_file()
+    )
+    assert files == ["fold-1/best/rank/metrics.json", "fold-1/study.json", "fold_1", "study.json"]
+    elsewhere.push()
+    assert (there.folder / "study.json").read_text() == "f"
+    assert "fold-1/study.json" in store.files("lab/results/deap"), "the whole's leaves it alone"
+
+
 def test_on_a_disk_nothing_is_mirrored(tmp_path: Path) -> None:
     mirror = Mirror(folder=tmp_path)
     _write(tmp_path, study_json="1")

@@ -189,8 +189,22 @@ def test_text_names_the_title_the_chance_and_the_undefined() -> None:
     assert lines[2] == "arousal (chance 0.50; 2 subjects, 1 more with one class only)"
     assert lines[3].split()[:2] == ["pretrained,", "fine-tuned"]
     assert "0.625  [" in lines[3]
-    assert lines[3].endswith("1 of 2 at or below chance")
+    assert lines[1].split("  ")[-1] == "<= chance"
+    assert lines[3].endswith("1 of 2")
+    assert "(-)" in lines[3], "no majority is known"
     assert max(map(len, lines)) <= 100
+
+
+def test_text_has_the_majority_beside_each_accuracy() -> None:
+    rows = pd.concat(
+        [predictions(CASE), predictions(flipped(CASE), method="majority")], ignore_index=True
+    )
+    table = main_table(rows)
+    lines = render_text(table, comparisons(rows), title="x").splitlines()
+    assert "accuracy (majority)" in lines[1]
+    for method, line in zip(table["method"], lines[3:5], strict=True):
+        accuracy = table.set_index("method")["accuracy"]
+        assert f" {accuracy[method]:.3f} ({accuracy['majority']:.3f}) " in line
 
 
 def test_text_tells_the_p_of_pretrained_against_scratch_and_what_it_is() -> None:

@@ -130,6 +130,26 @@ def test_shuffled_pairs_share_neither_stimulus_nor_time_and_never_a_person() -> 
     assert together / n < 0.02
 
 
+def test_pairs_with_oneself_are_the_same_windows_of_the_same_people_as_the_first_group() -> None:
+    """The control differs from the matched pairs in nothing but the second group."""
+    table = _table(6, 5)
+    control, matched = _sampler(table, pairs="self"), _sampler(table)
+    for seed in range(20):
+        mine, theirs = (s.draw(np.random.default_rng(seed)) for s in (control, matched))
+        for moment in range(len(mine.trials)):
+            for member in range(2):
+                assert mine.trials[moment, 0, member] == mine.trials[moment, 1, member]
+                assert mine.starts[moment, 0, member] == mine.starts[moment, 1, member]
+        np.testing.assert_array_equal(mine.trials[:, 0], theirs.trials[:, 0])
+        np.testing.assert_array_equal(mine.starts, theirs.starts)
+        np.testing.assert_array_equal(mine.pps_starts, theirs.pps_starts)
+
+
+def test_an_unknown_kind_of_pairs_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"pairs must be one of .*'self'.*, but got 'other'"):
+        _sampler(_table(6, 5), pairs="other")
+
+
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [

@@ -18,6 +18,7 @@ from physiosync.errors import PhysioSyncError, RecordingError, StudyError
 from physiosync.model import PhysioSync
 from physiosync.recordings.deap import find_deap, read_deap, write_deap
 from physiosync.study import Study
+from physiosync.tables import METHODS
 from physiosync.windows import WindowStore
 from tests import small_study
 
@@ -98,6 +99,13 @@ def test_killed_while_searching_promoting_and_fine_tuning(tmp_path: Path) -> Non
     said = {v.check: v for v in kept.verdicts}["pretraining"]
     assert (said.status, said.said[:8]) == ("passed", "rank-1: "), "the study asked its encoder"
     assert "pretrained less scratch" in program.output
+    for method, words in METHODS.items():
+        # Nobody has seen a test clip in this protocol; all else has its row.
+        assert (words in program.output) == (method != "clip_consensus"), method
+    for control in ("shuffled", "simclr"):
+        (path,) = (results / "tune" / "encoders").glob(f"{control}-*")
+        told = audit(store, results / "split.json", checkpoint=path)
+        assert told.passed, told.lines()
     predictions = pd.read_parquet(results / "predictions.parquet")
     split = json.loads((results / "split.json").read_text())
     assert set(predictions["stimulus"]) == set(split["test"]["stimuli"])
@@ -107,7 +115,7 @@ def test_killed_while_searching_promoting_and_fine_tuning(tmp_path: Path) -> Non
 
     again = Program(tmp_path)
     assert again.end() == 0
-    assert again.output.count("are done") == 3, again.output
+    assert again.output.count("are done") == 4, again.output
     openings = json.loads((results / "study.json").read_text())["test_openings"]
     assert len(openings) == 2, "the killed one and the one that ended; none for the rerun"
 

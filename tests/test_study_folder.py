@@ -51,12 +51,23 @@ def test_a_study_is_bound_to_what_changes_results(tmp_path: Path) -> None:
     lines = str(caught.value).splitlines()
     assert str(tmp_path) in lines[0]
     assert lines[1:-1] == [
-        "  data: was 'abc', is 'abd'",
         "  pps: was ['gsr', 'resp'], is ['gsr']",
         "  threshold: was 5.0, is 6.0",
+        "  data: other samples, channels, names or ratings",
     ]
     assert "--name" in lines[-1]
     assert ledger.read() == content, "a refused configuration changes nothing"
+
+
+def test_what_only_digests_tell_comes_last_and_is_named(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.bind({"fixed": {"probe": "ab12", "finetuning": "cd"}, "preset": "small"}, {})
+    with pytest.raises(StudyError) as caught:
+        ledger.bind({"fixed": {"probe": "ef34", "finetuning": "cd"}, "preset": "paper"}, {})
+    assert str(caught.value).splitlines()[1:-1] == [
+        "  preset: was 'small', is 'paper'",
+        "  fixed by the code: another probe",
+    ]
 
 
 def test_a_tuple_is_the_list_that_it_is_stored_as(tmp_path: Path) -> None:
@@ -294,6 +305,8 @@ def test_uid_follows_results_and_nothing_else() -> None:
         ({"test_share": 0.3}, False),
         ({"validation_share": 0.3}, False),
         ({"finetune_epochs": 3}, False),
+        ({"folds": 3}, False),
+        ({"folds": 3, "reuse_search": True}, False),
     ],
 )
 def test_what_makes_it_another_study(update: dict[str, object], same: bool) -> None:
@@ -314,6 +327,7 @@ def test_what_makes_it_another_study(update: dict[str, object], same: bool) -> N
         (lambda: PretrainingConfig(w_eeg=0, w_pps=0, w_cmca=0), "must be positive"),
         (lambda: EncoderConfig(width=10, heads=4), "multiple of heads"),
         (lambda: StudyOptions(name="../up"), "name"),
+        (lambda: StudyOptions(reuse_search=True), "--reuse-search needs --folds of at least 2"),
     ],
 )
 def test_a_wrong_configuration_is_refused_by_name(make: Callable[[], Config], message: str) -> None:
@@ -490,7 +504,7 @@ def _users(imports: dict[str, set[str]], library: str) -> set[str]:
 def test_only_the_distributed_part_knows_ray() -> None:
     imports = _imports()
     assert _users(imports, "ray") <= {"search", "searcher", "jobs", "tuner", "nodes"}
-    for name in ("pretraining", "finetuning", "probing", "tasks", "baselines", "report"):
+    for name in ("pretraining", "finetuning", "probing", "tasks", "baselines", "report", "leakage"):
         reached = _reach(imports, f"physiosync.{name}")
         assert not {r for r in reached if r == "ray" or r.startswith("ray.")}, name
 

@@ -59,7 +59,8 @@ class Recording:
     trials : in the file's order, never two of one stimulus
     source, fingerprint : the file and the SHA-256 of its bytes
     left_out : one sentence for each thing that was skipped, with the reason
-    provenance : what else it was made of, as plain JSON values: options, codes of class labels
+    provenance : what else it was made of, as plain JSON values: options, codes of class labels,
+        the "site" where there are several
     """
 
     dataset: str

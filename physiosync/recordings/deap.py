@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from physiosync.errors import RecordingError
 from physiosync.files import atomic_path
@@ -63,6 +65,16 @@ def _rows_of(modality: str) -> slice:
 ROWS_OF = {m: _rows_of(m) for m in MODALITIES if any(m == row[1] for row in ROWS)}
 #: No sensor gives more, in any of the units above; GSR reaches some 1e7 Ohm.
 MAX_MAGNITUDE = 1e9
+#: Site -> the last of the participants that were recorded there.
+SITES = {"Twente": 22, "Geneva": 32}
+
+
+def site_of(subject: str) -> dict[str, JsonValue]:
+    """What a recording's provenance says of "s01" to "s32"; empty for other names."""
+    known = re.fullmatch(r"s(\d+)", subject)
+    if known is None:
+        return {}
+    return next(({"site": name} for name, last in SITES.items() if int(known[1]) <= last), {})
 
 
 def find_deap(folder: Path) -> list[Path]:
@@ -148,6 +160,7 @@ def read_deap(path: Path, *, shape: tuple[int, int, int] = (40, 40, 8064)) -> Re
         source=path,
         fingerprint=hashlib.sha256(raw).hexdigest(),
         left_out=where_constant(names, flat, missing),
+        provenance=site_of(path.stem.lower()),
     )
 
 

@@ -37,7 +37,7 @@ from physiosync.filtering import (
 )
 from physiosync.preprocessing import PreprocessingConfig
 from physiosync.recordings.base import Channels, Recording, Trial, require_file
-from physiosync.recordings.deap import MAX_MAGNITUDE, ROWS, ROWS_OF, where_constant
+from physiosync.recordings.deap import MAX_MAGNITUDE, ROWS, ROWS_OF, site_of, where_constant
 from physiosync.recordings.deap_ratings import Rated, read_ratings
 from physiosync.recordings.deap_session import RATE, Session, open_session
 from physiosync.recordings.deap_skin import resistance, scale_to_ohm
@@ -216,6 +216,7 @@ def _cut(
         source=session.path,
         fingerprint=sha256(session.path),
         left_out=(*notes, *where_constant(names, flat, missing)),
+        provenance=site_of(session.path.stem.lower()),
     )
 
 

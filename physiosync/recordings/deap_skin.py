@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from physiosync.recordings.deap import MAX_MAGNITUDE
+from physiosync.recordings.deap import MAX_MAGNITUDE, SITES
 
 Array = NDArray[np.float64]
 
@@ -13,8 +13,6 @@ Array = NDArray[np.float64]
 _TO_OHM = {"nS": (1e9, -1), "uS": (1e6, -1), "Ohm": (1.0, 1), "kOhm": (1e3, 1)}
 #: Other spellings of these.
 _SPELLINGS = {unit.lower(): unit for unit in _TO_OHM} | {"ohms": "Ohm", "nsiemens": "nS"}
-#: The last participant recorded in Twente, and in Geneva.
-_TWENTE, _GENEVA = 22, 32
 
 
 def scale_to_ohm(unit: str, participant: int) -> tuple[float, int] | str:
@@ -26,8 +24,8 @@ def scale_to_ohm(unit: str, participant: int) -> tuple[float, int] | str:
     """
     said = _SPELLINGS.get(unit.lower())
     site = None
-    if participant <= _GENEVA:
-        site = "nS" if participant <= _TWENTE else "Ohm"
+    if participant <= SITES["Geneva"]:
+        site = "nS" if participant <= SITES["Twente"] else "Ohm"
     if said is not None and site is not None and _TO_OHM[said][1] != _TO_OHM[site][1]:
         return f"GSR1 is in {unit} by the header, and in {site} by DEAP's documentation"
     known = said or site

@@ -84,6 +84,15 @@ def test_every_number_comes_back(tmp_path: Path) -> None:
     assert len(PERIPHERALS) == 8
 
 
+@pytest.mark.parametrize(
+    ("name", "site"),
+    [("s01", "Twente"), ("s22", "Twente"), ("s23", "Geneva"), ("s32", "Geneva"), ("s33", None)],
+)
+def test_where_a_person_was_recorded(tmp_path: Path, name: str, site: str | None) -> None:
+    write_deap(tmp_path / f"{name}.dat", *made_up())
+    assert read_deap(tmp_path / f"{name}.dat", shape=SHAPE).provenance.get("site") == site
+
+
 def test_a_file_of_full_size_comes_back_without_needless_copies(tmp_path: Path) -> None:
     data, labels = made_up((40, 40, 8064))
     path = tmp_path / "s01.dat"

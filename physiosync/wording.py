@@ -1,0 +1,13 @@
+"""Words around numbers."""
+
+from __future__ import annotations
+
+
+def counted(number: float, what: str, many: str = "") -> str:
+    """A whole number of things: "1 fold", "3 folds", "2 stimuli".
+
+    Parameters
+    ----------
+    what, many : one of them; several, by default with an "s"
+    """
+    return f"{number:.0f} {what if number == 1 else many or f'{what}s'}"
