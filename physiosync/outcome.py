@@ -211,7 +211,7 @@ def report(
     warnings, beside = [], None
     if split.stretch_seconds is None:
         warnings = scrutiny.too_few(predictions)
-        beside = scrutiny.read(folder, predictions, labels, finetuning.shots.trials)
+        beside = scrutiny.read([folder], predictions, labels, finetuning.shots.trials)
     audited = kept_audit(folder / "audit.json")
     states = search["state"].value_counts()
     path = reporting.write_report(
