@@ -114,6 +114,7 @@ class FoldedStudy(Study):
             self.folder,
             [fold.folder for fold in self.folds],
             trials=[len(finished(fold.database)) for fold in self.folds],
+            shots=self.options.finetuning.shots.trials,
             labels=self.options.labels,
             left_out=self.store.left_out,
             synthetic=self.synthetic,

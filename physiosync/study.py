@@ -307,7 +307,7 @@ class Study:
         if o.controls:
             _need([task.output for task in self._control_tasks()[0].values()], "controls")
         pooled = pooled_tasks(self.folder, self.workload, o.finetuning, seed=o.seed)
-        self._jobs("pooled", pooled)
+        self._jobs("scratch", pooled)
         tasks = self._test_tasks()
         for sentence in self._absent():
             log.info("  left out: %s", sentence)
