@@ -98,6 +98,11 @@ class FoldedStudy(Study):
         self._each(Fold.promote)
 
     @mirrored
+    def controls(self) -> None:
+        """Each fold's control encoders."""
+        self._each(Fold.controls)
+
+    @mirrored
     def finetune(self) -> None:
         """Fine-tuning and baselines on each fold's test part."""
         self._each(Fold.finetune)
