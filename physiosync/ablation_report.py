@@ -128,7 +128,7 @@ def draw(table: pd.DataFrame, path: Path, title: str) -> None:
     Parameters
     ----------
     table : of `summary`
-    title : says what the data are
+    title : says what the data are; one or two lines
     """
     rows = table[table["variant"] != DEFAULT].to_dict("records")
     figure = Figure(figsize=(9, 1.6 + 0.3 * len(rows)), layout="constrained")
@@ -141,19 +141,16 @@ def draw(table: pd.DataFrame, path: Path, title: str) -> None:
         ticks.append(place)
         clear = row["low"] > 0 or row["high"] < 0
         colour = ORANGE if clear else BLUE
-        axis.plot(
-            row["runs"], [place] * len(row["runs"]), "o", color=GREY, alpha=0.6, markersize=4,
-            markeredgewidth=0,
-        )  # fmt: skip
         axis.plot([row["low"], row["high"]], [place] * 2, color=colour, linewidth=2)
         axis.plot(row["difference"], place, "s", color=colour, markersize=7)
+        axis.plot(row["runs"], [place + 0.28] * len(row["runs"]), "o", color=GREY, markersize=4)
     axis.set_yticks(ticks, [str(row["words"]) for row in rows])
     axis.set_ylim(place + 1, 0.6)
     axis.grid(axis="x", alpha=0.3)
     axis.set_xlabel(
-        "balanced accuracy less the default's: squares with 95 % intervals (orange: without 0), "
-        "dots are single runs"
+        "balanced accuracy less the default's\n"
+        "squares: all runs, with 95 % intervals (orange: without 0); dots: single runs"
     )
-    axis.set_title(title, fontsize=10)
+    figure.suptitle(title, fontsize=10)
     with atomic_path(path) as part:
         figure.savefig(part, format="png", dpi=130)

@@ -205,7 +205,7 @@ def report(options: Options, tasks: list[AblationTask], store: WindowStore) -> N
     kind = "SYNTHETIC cohort" if options.shards is None else str(options.shards)
     what = (
         f"{kind}, protocol {tasks[0].split.protocol}: {len(store.subjects)} people, {n_clips} "
-        f"held-out clips in {options.folds} folds, {options.seeds} seed(s) each, "
+        f"held-out clips in {options.folds} folds, {options.seeds} run(s) on each, "
         f"{options.seconds:g} s of signal a run"
     )
     heading = (
@@ -214,7 +214,7 @@ def report(options: Options, tasks: list[AblationTask], store: WindowStore) -> N
     )
     text = markdown(table, heading)
     write_text(options.folder / "table.md", text)
-    draw(table, options.folder / "ablation.png", what)
+    draw(table, options.folder / "ablation.png", what.replace(": ", "\n", 1))
     write_predictions(options.folder / "runs.parquet", predictions)
     log.info("%s", text)
     log.info("table, figure and runs in %s", options.folder)

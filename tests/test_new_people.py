@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import ray
 
 from physiosync.evaluation import pooled_tasks, tasks_on_test_part
 from physiosync.further_tasks import AnalysisTask
@@ -25,24 +26,33 @@ from tests.test_finetuning_and_baselines import CONFIG, MODEL, Signals, fresh, w
 PEOPLE = tuple(f"s{k}" for k in range(1, 7))
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, ray_running: None) -> Study:
-    folder = tmp_path_factory.mktemp("study")
-    shape = (6, 40, 384 + 40 * 128)
-    small_study.write_recordings(folder / "recordings", 6, shape)
+def _study(folder: Path, recordings: Path) -> Study:
+    """Of four trials that every search begins with and one that the sampler draws."""
     options = small_study.options(
         folder,
+        recordings=recordings,
         protocol="subject",
         pairing="recording",
         calibration=("video-02",),
-        trials=1,
+        trials=5,
         max_epochs=1,
         epoch_seconds=160,
         finalists=1,
+        # All that Ray has: one trial at a time.
+        cpus_per_trial=ray.cluster_resources()["CPU"],
     )
+    shape = (6, 40, 384 + 40 * 128)
+    if not recordings.exists():
+        small_study.write_recordings(recordings, 6, shape)
     study = Study(options, find=find_deap, read=partial(read_deap, shape=shape), synthetic=True)
     study.run()
     return study
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, ray_running: None) -> Study:
+    folder = tmp_path_factory.mktemp("study")
+    return _study(folder, folder / "recordings")
 
 
 def test_a_study_of_new_people_tests_them_alone(finished: Study) -> None:
@@ -84,6 +94,37 @@ def test_a_control_for_which_trials_are_too_short_is_left_out_and_said(finished:
     for name in ("report.html", "study.log"):
         said = (finished.folder / name).read_text()
         assert "no control encoder for shuffled_probe: expected trials of at least" in said, name
+
+
+def test_the_same_seed_gives_identical_tables_one_trial_at_a_time(
+    finished: Study, tmp_path: Path
+) -> None:
+    assert finished.options.recordings is not None
+    again = _study(tmp_path, finished.options.recordings)
+    one, other = (_searched(study) for study in (finished, again))
+    assert len(one) == 5
+    assert one == other
+    for name in ("predictions", "finetune", "baselines", "kshot", "analyses"):
+        tables = [pd.read_parquet(s.folder / f"{name}.parquet") for s in (finished, again)]
+        pd.testing.assert_frame_equal(*tables, check_exact=True)
+    printed = _printed(finished)
+    assert any("pretrained, fine-tuned" in line for line in printed)
+    assert printed == _printed(again)
+    for path in sorted((finished.folder / "best").glob("rank-*/model.safetensors")):
+        twin = again.folder / path.relative_to(finished.folder)
+        assert path.read_bytes() == twin.read_bytes(), path
+
+
+def _searched(study: Study) -> list[tuple[object, ...]]:
+    return [(t.number, t.state, t.params, t.intermediate_values) for t in study.database.trials]
+
+
+def _printed(study: Study) -> list[str]:
+    """The report in the log, without the paths that stand under its tables."""
+    lines = (study.folder / "study.log").read_text().splitlines()
+    first = next(k for k, line in enumerate(lines) if "balanced accuracy of test trials" in line)
+    table = [line for line in lines[first:] if str(study.folder) not in line]
+    return [table[0].partition("INFO")[2], *(x for x in table[1:] if " INFO " not in x)]
 
 
 # ---- one classifier for people whom it does not know
