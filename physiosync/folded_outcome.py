@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import Any
 
 import pandas as pd
 
-from physiosync import evidence
+from physiosync import evidence, scrutiny
 from physiosync import report as reporting
 from physiosync.audit.run import kept_audit
 from physiosync.files import atomic_path
@@ -104,6 +104,7 @@ def report(
         sentences.append(DIAGONAL.format(n=len(folds)))
     if identity["reuse_search"]:
         sentences.append(REUSED_SEARCH)
+    warnings = scrutiny.too_few(everywhere)
     header = {
         "study": f"{content['options']['name']}, {len(folds)} folds",
         "data": "synthetic cohort" if synthetic else data_in_words(content["options"]),
@@ -123,7 +124,9 @@ def report(
         folder,
         header,
         [
-            *reporting.of_test_trials(header, everywhere, table, compared, unit=unit),
+            *reporting.of_test_trials(
+                header, everywhere, table, compared, unit=unit, warnings=warnings
+            ),
             *reporting.section(
                 "Folds", header, _fold_table(folds, everywhere, best, openings), sentences
             ),
@@ -132,13 +135,14 @@ def report(
     )
     kind = "SYNTHETIC data, " if synthetic else ""
     title = f"{kind}protocol {protocol}; {len(folds)} folds; balanced accuracy of test {unit}"
+    title = fill(title, width=100)
     if identity["pairing"] == "recording":
         title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
     if one_for_all and split.knows_people:
         title += "\none classifier fine-tuned on all people (pooled)"
     return "\n".join(
         [
-            reporting.render_text(table, compared, title=title, unit=unit),
+            reporting.render_text(table, compared, title=title, unit=unit, warnings=warnings),
             "",
             *(line for sentence in sentences for line in _wrapped("note", sentence)),
             f"validation  {validation}",
