@@ -129,6 +129,10 @@ def counterpart(study: Ran) -> tuple[str | None, list[str]]:
         differs.append("it is paired by recording, which is another method")
     if study.protocol == "window" and not identity.get("pooled"):
         differs.append("a classifier a person, the paper's is one for all")
+    if (n := identity.get("folds", 1)) > 1:
+        differs.append(
+            f"{n} folds: the majority is of each fold's training part, and rarer in its test part"
+        )
     if study.protocol == "subject" and not identity.get("reuse_search"):
         differs.append("nothing of it was chosen on test people")
     return COUNTERPARTS[study.protocol], differs
@@ -228,6 +232,8 @@ def _study_rows(study: Ran, target: str) -> Iterator[list[str]]:
     data = "SYNTHETIC " if study.is_synthetic else ""
     leaky = " (leaky)" if study.protocol == "window" else ""
     mine = study.scores[study.scores["target"] == target]
+    if study.protocol == "window":  # Its stretches are windows, not trials.
+        mine = mine[mine["level"] == "window"]
     for _, row in mine.sort_values("level", ascending=False).iterrows():  # The paper's are windows.
         numbers = (row[c] for c in ("accuracy", "f1", "balanced_accuracy", "majority"))
         yield [

@@ -98,6 +98,11 @@ class FoldedStudy(Study):
         self._each(Fold.promote)
 
     @mirrored
+    def controls(self) -> None:
+        """Each fold's control encoders."""
+        self._each(Fold.controls)
+
+    @mirrored
     def finetune(self) -> None:
         """Fine-tuning and baselines on each fold's test part."""
         self._each(Fold.finetune)
@@ -114,6 +119,7 @@ class FoldedStudy(Study):
             self.folder,
             [fold.folder for fold in self.folds],
             trials=[len(finished(fold.database)) for fold in self.folds],
+            shots=self.options.finetuning.shots.trials,
             labels=self.options.labels,
             left_out=self.store.left_out,
             synthetic=self.synthetic,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from physiosync import evidence
+from physiosync import evidence, scrutiny, scrutiny_page
 from physiosync import report as reporting
 from physiosync.audit.run import kept_audit
 from physiosync.files import atomic_path
@@ -23,7 +23,7 @@ from physiosync.splits import Split
 from physiosync.storage import dashboard_argument
 
 SHARED_TRAINING = (
-    "Every trial is tested once, by encoders and classifiers that never met it. But the folds "
+    "No trial is tested twice, and none by encoders or classifiers that met it. But the folds "
     "share training data, so they are no independent repetitions: intervals and p are over "
     "subjects and clips, and take the trained networks as given."
 )
@@ -59,6 +59,7 @@ def report(
     *,
     trials: Sequence[int],
     labels: Labels,
+    shots: Sequence[int],
     left_out: Sequence[str],
     synthetic: bool,
     storage: str,
@@ -70,6 +71,7 @@ def report(
     ----------
     folds : their folders, in order, each with all that a study without folds has
     trials : of each fold's search, that have ended
+    shots : every k of the k-shot curves
     where : the study's folder as its user knows it, which may be a URL
     """
     predictions = pooled(folds)
@@ -119,11 +121,18 @@ def report(
         "versions": ", ".join(f"{k} {v}" for k, v in content["versions"].items()),
         "code": str(content["git_revision"]),
     }
+    warnings, beside = [], None
+    if split.stretch_seconds is None:
+        warnings = scrutiny.too_few(everywhere)
+        beside = scrutiny.read(folds, everywhere, labels, shots)
     path = reporting.save(
         folder,
         header,
         [
-            *reporting.of_test_trials(header, everywhere, table, compared, unit=unit),
+            *reporting.of_test_trials(
+                header, everywhere, table, compared, unit=unit, warnings=warnings
+            ),
+            *(scrutiny_page.sections(beside, header["data"]) if beside else ()),
             *reporting.section(
                 "Folds", header, _fold_table(folds, everywhere, best, openings), sentences
             ),
@@ -138,11 +147,19 @@ def report(
         title += "\none classifier fine-tuned on all people (pooled)"
     return "\n".join(
         [
-            reporting.render_text(table, compared, title=title, unit=unit),
+            reporting.render_text(
+                table,
+                compared,
+                title=title,
+                unit=unit,
+                shots=beside.kshot if beside else None,
+                warnings=warnings,
+            ),
             "",
             *(line for sentence in sentences for line in _wrapped("note", sentence)),
             f"validation  {validation}",
             *_wrapped("openings", f"of the test parts: {header['openings of the test parts']}"),
+            f"audit       {_audits(folds)}",
             f"folds       {where}/fold-1 to fold-{len(folds)}: encoders, scores, reports",
             f"scores      {where}/predictions.parquet",
             f"report      {where}/{path.name}",
@@ -186,6 +203,13 @@ def _fold_table(
             }
         )
     return pd.DataFrame(rows)
+
+
+def _audits(folds: Sequence[Path]) -> str:
+    """What the folds' audits say, once if all say the same."""
+    kept = [kept_audit(folder / "audit.json") for folder in folds]
+    said = dict.fromkeys("none" if audited is None else audited.lines()[0] for audited in kept)
+    return f"{'; '.join(said)} ({len(folds)} folds)"
 
 
 def _score(predictions: pd.DataFrame) -> float:

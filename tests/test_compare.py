@@ -138,7 +138,8 @@ def test_a_study_stands_with_the_protocol_that_asks_the_same(
     lines = [_one_space(line) for line in sections[heading]]
     windows = pd.read_parquet(folder / "predictions.parquet").query("method == 'pretrained'")
     trials = windows.groupby(["subject", "trial"])[["truth", "p1"]].mean().reset_index()
-    for level, table in (("window", windows), ("trial", trials)):
+    levels = [("window", windows), ("trial", trials)]
+    for level, table in levels[: 1 if protocol == "window" else 2]:
         table = table.assign(predicted=(table["p1"] > 0.5).astype(int))
         people = [mine for _, mine in table.groupby("subject")]
         f1 = np.mean([f1_score(p["truth"], p["predicted"], average="macro") for p in people])
@@ -170,11 +171,12 @@ def test_what_has_no_counterpart_says_why(
 def test_how_a_study_differs_from_its_counterpart_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mine = _study(tmp_path / "mine", protocol="window", threshold=4.5)
+    mine = _study(tmp_path / "mine", protocol="window", threshold=4.5, folds=5)
     text = _one_space(_said(monkeypatch, capsys, mine, "--paper"))
     assert "mine: ratings from 4.5 on are high, the paper's from 5 on" in text
     assert "mine: its network is preset 'small', not the published one" in text
     assert "mine: a classifier a person, the paper's is one for all" in text
+    assert "mine: 5 folds: the majority is of each fold's training part" in text
 
 
 def test_studies_side_by_side_and_as_markdown(

@@ -133,6 +133,7 @@ class Killed(Exception):
 def _folded(folder: Path, **changes: object) -> FoldedStudy:
     few: dict[str, object] = {
         "folds": 2, "reuse_search": True, "trials": 2, "max_epochs": 1, "epoch_seconds": 100,
+        "seed": 3,
         # One worker a stage, because starting them takes longest.
         "cpus_per_trial": float(os.cpu_count() or 1),
     }  # fmt: skip
@@ -200,6 +201,7 @@ def test_one_search_serves_all_folds_and_the_report_says_what_that_gives_away(ra
         assert "share training data" in text
     assert "synthetic" in page.lower()
     assert "SYNTHETIC data, protocol stimulus" in said
+    assert "audit       audit of the split, protocol stimulus: passed (2 folds)" in said
 
 
 def test_the_table_of_the_whole_is_that_of_all_trials_each_once(ran: Path) -> None:
