@@ -99,7 +99,7 @@ class FoldedStudy(Study):
 
     @mirrored
     def controls(self) -> None:
-        """Each fold's control encoders."""
+        """Each fold's winner once more, without what its method claims to live on."""
         self._each(Fold.controls)
 
     @mirrored
@@ -121,7 +121,7 @@ class FoldedStudy(Study):
             trials=[len(finished(fold.database)) for fold in self.folds],
             shots=self.options.finetuning.shots.trials,
             labels=self.options.labels,
-            left_out=self.store.left_out,
+            left_out=[*self.store.left_out, *self._absent()],
             synthetic=self.synthetic,
             storage=self.options.storage_url,
             where=self.mirror.url_of(self.folder),
@@ -131,6 +131,14 @@ class FoldedStudy(Study):
     def mirrors(self) -> list[Mirror]:
         """The whole's and the folds'."""
         return [self.mirror, *(fold.mirror for fold in self.folds)]
+
+    def new_split(self) -> Split:
+        """There is none of the whole, so a stage that asks for it forgot the folds."""
+        raise NotImplementedError("a study in folds has a split for each of them")
+
+    def _absent(self) -> list[str]:
+        found = (sentence for fold in self.folds for sentence in fold._absent())
+        return list(dict.fromkeys(found))
 
     def _each(self, stage: Callable[[Fold], None], *, aloud: bool = True) -> None:
         """Do it for each fold; an error says for which."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import Any
 
 import pandas as pd
@@ -141,6 +141,7 @@ def report(
     )
     kind = "SYNTHETIC data, " if synthetic else ""
     title = f"{kind}protocol {protocol}; {len(folds)} folds; balanced accuracy of test {unit}"
+    title = fill(title, width=100)
     if identity["pairing"] == "recording":
         title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
     if one_for_all and split.knows_people:

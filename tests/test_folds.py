@@ -21,6 +21,7 @@ from physiosync.forecast import forecast
 from physiosync.report import render_text
 from physiosync.split_folds import outer_folds
 from physiosync.splits import Protocol, Split, folds
+from physiosync.stages import stages
 from physiosync.tables import main_table
 from tests import small_study
 
@@ -133,7 +134,7 @@ class Killed(Exception):
 def _folded(folder: Path, **changes: object) -> FoldedStudy:
     few: dict[str, object] = {
         "folds": 2, "reuse_search": True, "trials": 2, "max_epochs": 1, "epoch_seconds": 100,
-        "seed": 3,
+        "seed": 3, "controls": False,
         # One worker a stage, because starting them takes longest.
         "cpus_per_trial": float(os.cpu_count() or 1),
     }  # fmt: skip
@@ -239,6 +240,16 @@ def test_stages_alone_serve_all_folds(
 
 
 # ---- before any compute is spent
+
+
+def test_no_stage_forgets_the_folds(tmp_path: Path) -> None:
+    """One that is not told of them would work on a split of its own."""
+    words = ["report", "--name", "none", "--results", str(tmp_path)]
+    for name in stages(words).keys() - {"study"}:
+        method = {"finalists": "run_finalists"}.get(name, name)
+        assert method in vars(FoldedStudy), name
+    with pytest.raises(NotImplementedError, match="a split for each"):
+        _folded(tmp_path).new_split()
 
 
 @pytest.fixture(scope="module")
