@@ -96,10 +96,13 @@ def control_tasks(
 def trained(
     tasks: Mapping[str, FinalistTask], sentences: Sequence[str]
 ) -> tuple[dict[str, Path], list[str]]:
-    """Method -> its encoder; and `sentences`, with one more for each run that diverged at once."""
+    """Method -> its encoder; and `sentences`, with one more for each run that left none."""
     encoders, said = {}, list(sentences)
     for method, task in tasks.items():
-        if json.loads((task.output / "metrics.json").read_text())["best_epoch"]:
+        path = task.output / "metrics.json"
+        if not path.is_file():
+            said.append(f"no control encoder for {method}: the stage 'controls' was not run")
+        elif json.loads(path.read_text())["best_epoch"]:
             encoders[method] = task.output
         else:
             said.append(f"no control encoder for {method}: its loss did not stay finite")

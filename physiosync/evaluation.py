@@ -29,6 +29,8 @@ def pooled_tasks(
     The network of the first best encoder, from scratch on everyone's labels, with as many seconds
     of signal as that encoder's pretraining saw.
     """
+    if workload.split.stretch_seconds is not None:
+        return []  # Under the papers' protocol no comparison is worth a training of its own.
     best = folder / "best" / "rank-1"
     if not best.is_dir():
         raise StudyError(f"{folder / 'best'}: expected promoted encoders, found none")
@@ -100,7 +102,8 @@ def tasks_on_test_part(
         jobs("pretrained" if path.name == "rank-1" else f"pretrained {path.name}", path, uid)
     first = json.loads((best[0] / "metrics.json").read_text())["configuration"]
     jobs("scratch", None, f"scratch-{first}")
-    jobs("scratch_pooled", _pooled(folder, first), f"scratch-pooled-{first}")
+    if split.stretch_seconds is None:
+        jobs("scratch_pooled", _pooled(folder, first), f"scratch-pooled-{first}")
     encoders = dict.fromkeys((m for m in PROBES if m.startswith("pretrained")), best[0])
     encoders |= controls or {}
     artefacts, _ = artefact_modalities(workload, network.long_times)
@@ -124,7 +127,8 @@ def tasks_on_test_part(
         for method in methods
     )
     features: tuple[Literal["pretrained_probe", "band_power"], ...]
-    features = ("pretrained_probe", "band_power")
+    # Nothing is asked of stretches of trials: what they score means nothing beyond the trial.
+    features = ("pretrained_probe", "band_power") if split.stretch_seconds is None else ()
     tasks.extend(
         AnalysisTask(
             workload=workload,

@@ -99,7 +99,7 @@ class FoldedStudy(Study):
 
     @mirrored
     def controls(self) -> None:
-        """Each fold's winner once more, without what its method claims to live on."""
+        """Each fold's control encoders."""
         self._each(Fold.controls)
 
     @mirrored
@@ -119,6 +119,7 @@ class FoldedStudy(Study):
             self.folder,
             [fold.folder for fold in self.folds],
             trials=[len(finished(fold.database)) for fold in self.folds],
+            shots=self.options.finetuning.shots.trials,
             labels=self.options.labels,
             left_out=[*self.store.left_out, *self._absent()],
             synthetic=self.synthetic,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from physiosync import evidence, scrutiny
+from physiosync import evidence, scrutiny, scrutiny_page
 from physiosync import report as reporting
 from physiosync.audit.run import kept_audit
 from physiosync.files import atomic_path
@@ -59,6 +59,7 @@ def report(
     *,
     trials: Sequence[int],
     labels: Labels,
+    shots: Sequence[int],
     left_out: Sequence[str],
     synthetic: bool,
     storage: str,
@@ -70,6 +71,7 @@ def report(
     ----------
     folds : their folders, in order, each with all that a study without folds has
     trials : of each fold's search, that have ended
+    shots : every k of the k-shot curves
     where : the study's folder as its user knows it, which may be a URL
     """
     predictions = pooled(folds)
@@ -120,6 +122,9 @@ def report(
         "versions": ", ".join(f"{k} {v}" for k, v in content["versions"].items()),
         "code": str(content["git_revision"]),
     }
+    warnings, beside = [], None
+    if split.stretch_seconds is None:
+            beside = scrutiny.read(folds, everywhere, labels, shots)
     path = reporting.save(
         folder,
         header,
@@ -127,6 +132,7 @@ def report(
             *reporting.of_test_trials(
                 header, everywhere, table, compared, unit=unit, warnings=warnings
             ),
+            *(scrutiny_page.sections(beside, header["data"]) if beside else ()),
             *reporting.section(
                 "Folds", header, _fold_table(folds, everywhere, best, openings), sentences
             ),
@@ -142,7 +148,14 @@ def report(
         title += "\none classifier fine-tuned on all people (pooled)"
     return "\n".join(
         [
-            reporting.render_text(table, compared, title=title, unit=unit, warnings=warnings),
+            reporting.render_text(
+                table,
+                compared,
+                title=title,
+                unit=unit,
+                shots=beside.kshot if beside else None,
+                warnings=warnings,
+            ),
             "",
             *(line for sentence in sentences for line in _wrapped("note", sentence)),
             f"validation  {validation}",

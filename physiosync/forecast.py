@@ -57,6 +57,8 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
     searches = 1 if o.reuse_search else o.folds
     people = len(sources) or (0 if store is None else store.trials["subject"].nunique())
     each = people if o.protocol in ("stimulus", "window") and not o.pooled else 1
+    # From scratch alone, and after everyone's labels.
+    rivals = 1 if o.protocol == "window" else 2
     lines = [
         f"study {o.name!r} in {o.results_url or o.folder}",
         f"  protocol     {o.protocol}: {PROTOCOLS[o.protocol]}",
@@ -69,7 +71,8 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
         f"  finalists    {counted(jobs, 'run')} ({o.finalists} x "
         f"{counted(o.finalist_folds, 'fold')} x {counted(o.finalist_seeds, 'seed')})",
         f"  controls     {counted(2 * o.controls, 'run')}: within-subject SimCLR, shuffled pairs",
-        f"  fine-tuning  {counted(each * (o.promote + 1), 'job')}, and baselines",
+        f"  fine-tuning  {counted(each * (o.promote + rivals), 'job')}, and baselines"
+        + (", and training from scratch as long as one finalist" if rivals > 1 else ""),
         f"  on disk      about {size * 1.1 / 2**30:.1f} GiB of "
         "shards and mapped windows beside the recordings",
     ]

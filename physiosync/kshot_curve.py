@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from physiosync.predictions import trial_predictions
+from physiosync.predictions import probability_columns, trial_predictions
 from physiosync.statistics.bootstrap import two_way_interval
 from physiosync.statistics.scores import correctness, weighted
 from physiosync.tables import label
@@ -38,16 +38,17 @@ def kshot_table(predictions: pd.DataFrame, kshot: pd.DataFrame, *, seed: int = 0
     "subjects" (their scores, a tuple). A k that not every tested person can give has no row.
     """
     methods = kshot["method"].unique()
-    zero = predictions[predictions["method"].isin(methods)].assign(shots=0, draw=0)
-    both = pd.concat([zero, kshot], ignore_index=True)
+    of_methods = predictions[predictions["method"].isin(methods)]
+    tables, people = {}, {}
+    for (target, method), some in of_methods.groupby(["target", "method"], sort=False):
+        runs = [trial_predictions(run) for _, run in some.groupby("seed")]
+        tables[target, method, 0] = correctness(runs)
+        people[target, method] = set(some["subject"])
+    for (target, method, k), some in kshot.groupby(["target", "method", "shots"], sort=False):
+        if set(some["subject"]) == people.get((target, method)):
+            tables[target, method, k] = _correctness(some)
     rows = []
-    keys = ["target", "method", "shots"]
-    for (target, method, shots), some in both.groupby(keys, sort=False):
-        asked = zero.loc[(zero["target"] == target) & (zero["method"] == method), "subject"]
-        if set(some["subject"]) != set(asked):
-            continue
-        runs = [trial_predictions(run) for _, run in some.groupby(["seed", "draw"])]
-        scores = correctness(runs)
+    for (target, method, shots), scores in tables.items():
         w = weighted(scores)
         low, high = two_way_interval(scores, seed=seed)
         rows.append(
@@ -65,6 +66,14 @@ def kshot_table(predictions: pd.DataFrame, kshot: pd.DataFrame, *, seed: int = 0
     targets = list(predictions["target"].unique())
     rows.sort(key=lambda r: (targets.index(r["target"]), order[str(r["method"])], r["shots"]))
     return pd.DataFrame(rows)
+
+
+def _correctness(rows: pd.DataFrame) -> pd.DataFrame:
+    """`correctness` of rows that are whole trials, over seeds and draws."""
+    p = rows[probability_columns(rows)].to_numpy(dtype=np.float64)
+    right = (p.argmax(axis=1) == rows["truth"]).astype(np.float64)
+    by_trial = rows.assign(score=right).groupby(["subject", "stimulus", "truth"])
+    return by_trial["score"].mean().reset_index()
 
 
 def left_out(predictions: pd.DataFrame, kshot: pd.DataFrame, shots: Sequence[int]) -> list[str]:

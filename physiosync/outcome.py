@@ -104,7 +104,7 @@ def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
             pd.read_parquet(task.output).assign(encoder=task.output.parent.name, method=task.method)
             for task in kinds
         ]
-        return pd.concat(parts, ignore_index=True)
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
     analyses = gathered([task for task in tasks if isinstance(task, AnalysisTask)])
     predictions = gathered([task for task in tasks if not isinstance(task, AnalysisTask)])
@@ -207,8 +207,11 @@ def report(
     validation = evidence.validation_beside_test(
         table, best["mean_validation_score"], labels.objective, unit=unit
     )
-    warnings = scrutiny.too_few(predictions)
-    beside = scrutiny.read(folder, predictions, labels, finetuning.shots.trials)
+    # Of stretches nothing is asked: their scores mean nothing that a second look could defend.
+    warnings, beside = [], None
+    if split.stretch_seconds is None:
+        warnings = scrutiny.too_few(predictions)
+        beside = scrutiny.read([folder], predictions, labels, finetuning.shots.trials)
     audited = kept_audit(folder / "audit.json")
     states = search["state"].value_counts()
     path = reporting.write_report(
@@ -238,7 +241,9 @@ def report(
         warnings=warnings,
         beside=scrutiny_page.sections(
             beside, "synthetic cohort" if synthetic else data_in_words(content["options"])
-        ),
+        )
+        if beside
+        else (),
     )
     kind = "SYNTHETIC data, " if synthetic else ""
     title = fill(f"{kind}protocol {protocol}; balanced accuracy of test {unit}", width=100)
@@ -248,7 +253,12 @@ def report(
         title += "\none classifier fine-tuned on all people (pooled)"
     lines = [
         reporting.render_text(
-            table, compared, title=title, unit=unit, shots=beside.kshot, warnings=warnings
+            table,
+            compared,
+            title=title,
+            unit=unit,
+            shots=beside.kshot if beside else None,
+            warnings=warnings,
         ),
         "",
         f"validation  {validation}",

@@ -52,17 +52,19 @@ class Scrutiny:
     rejects: pd.DataFrame
 
 
-def read(folder: Path, predictions: pd.DataFrame, labels: Labels, shots: Sequence[int]) -> Scrutiny:
-    """From the study's folder.
+def read(
+    folders: Sequence[Path], predictions: pd.DataFrame, labels: Labels, shots: Sequence[int]
+) -> Scrutiny:
+    """From the folders of a study: its own, or those of its folds.
 
     Parameters
     ----------
-    predictions : of the folder; see `tables.main_table`
+    predictions : of all folders; see `tables.main_table`
     shots : every k that was asked for, where people are held out
     """
     kshot, analyses = (
-        pd.read_parquet(path) if path.exists() else pd.DataFrame()
-        for path in (folder / "kshot.parquet", folder / "analyses.parquet")
+        _together([folder / name for folder in folders])
+        for name in ("kshot.parquet", "analyses.parquet")
     )
     return Scrutiny(
         kshot=kshot_curve.kshot_table(predictions, kshot) if len(kshot) else kshot,
@@ -74,6 +76,13 @@ def read(folder: Path, predictions: pd.DataFrame, labels: Labels, shots: Sequenc
         permutations=permutation_table(predictions),
         rejects=reject_table(predictions),
     )
+
+
+def _together(paths: Sequence[Path]) -> pd.DataFrame:
+    """What all folders have; nothing if one has none, for then not everybody is in it."""
+    if not all(path.exists() for path in paths):
+        return pd.DataFrame()
+    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
 
 
 def rating_table(analyses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:

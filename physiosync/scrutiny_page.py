@@ -11,6 +11,7 @@ from physiosync import figures, kshot_curve
 from physiosync.evidence import number
 from physiosync.page import bullets, figure, html_table
 from physiosync.scrutiny import RANK_1, Scrutiny
+from physiosync.statistics.noise_ceiling import OTHERS
 from physiosync.tables import METHODS, label
 
 
@@ -94,8 +95,9 @@ def _rules(table: pd.DataFrame, about: str) -> list[str]:
 
 
 def _ceilings(table: pd.DataFrame, about: str) -> list[str]:
+    head = "<h2>How far labels follow from the clip</h2>"
     if not len(table):
-        return []
+        return [head, f"<p>No test clip was rated by more than {OTHERS} test people.</p>"]
     readable = pd.DataFrame(
         {
             "target": table["target"],
@@ -106,7 +108,7 @@ def _ceilings(table: pd.DataFrame, about: str) -> list[str]:
         }
     )
     return [
-        "<h2>How far labels follow from the clip</h2>",
+        head,
         html_table(readable, caption=f"Consensus of the other test people. {about}."),
         "<p>Each person's label, answered by what most other test people said of the same clip. "
         "Nobody rated a clip twice, so what an ideal rater could reach is not known; this is the "

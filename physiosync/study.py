@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,12 +13,9 @@ import optuna
 from physiosync import outcome, promotion
 from physiosync.audit.run import audit_encoders, audit_once, demand_passed
 from physiosync.controls import control_tasks, trained
-from physiosync.driving import only_driver
-from physiosync.errors import PhysioSyncError, RemoteError, StudyError
+from physiosync.errors import StudyError
 from physiosync.evaluation import TestTask, absent_methods, pooled_tasks, tasks_on_test_part
-from physiosync.evidence import protocol_in_words
 from physiosync.feasibility import check_feasible
-from physiosync.files import sweep
 from physiosync.forecast import forecast
 from physiosync.interruption import Interruption
 from physiosync.jobs import Task, run_jobs
@@ -28,12 +24,13 @@ from physiosync.mirror import Mirror
 from physiosync.options import StudyOptions
 from physiosync.planning import finalist_tasks, new_split, search_space
 from physiosync.preparation import Source, prepare
-from physiosync.progress import Uploading, log, log_to
+from physiosync.progress import Uploading, log
 from physiosync.recordings.base import Recording
-from physiosync.remote import Remote, outage_in, url_of
+from physiosync.remote import url_of
 from physiosync.search import SearchPlan, best_value, finished, search
+from physiosync.session import driver_session
 from physiosync.splits import Split
-from physiosync.storage import open_study, without_password
+from physiosync.storage import open_study
 from physiosync.study_data import StudyData
 from physiosync.tasks import FinalistTask, Workload
 from physiosync.tuner import ray_session
@@ -41,9 +38,6 @@ from physiosync.windows import WindowStore
 from physiosync.wording import counted
 
 AnyStudy = TypeVar("AnyStudy", bound="Study")
-
-#: Free bytes below which a disk is taken for full.
-_FULL = 1 << 20
 
 
 def mirrored(stage: Callable[[AnyStudy], None]) -> Callable[[AnyStudy], None]:
@@ -127,46 +121,9 @@ class Study:
         for note in notes:
             print(f"  note         {note}")
 
-    @contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self) -> AbstractContextManager[None]:
         """Be the only driver, with a log, ready to be interrupted."""
-        o = self.options
-        storage = o.storage_url
-        for url in filter(None, (o.results_url, self.data.shards_url)):
-            Remote(url, patient=False).check()
-        log_to(self.folder / "study.log")
-        with self.interruption.installed(), only_driver(self.folder, o.name, storage):
-            if self.mirror.url is not None:
-                for mirror in self.mirrors:
-                    mirror.pull()
-                log_to(self.folder / "study.log")  # the earlier drivers', to be gone on with
-                log.info("working copy of the results in %s", self.folder)
-            log.info(
-                "results in %s, shards in %s",
-                self.mirror.url_of(self.folder), url_of(o.shards_folder),
-            )  # fmt: skip
-            log.info("trials in %s", without_password(storage))
-            log.info("protocol %s", protocol_in_words(o.protocol))
-            for folder in (self.folder, o.shards_folder):
-                sweep(folder)
-            try:
-                yield
-            except PhysioSyncError:
-                raise
-            except Exception as error:
-                if outage := outage_in(error):
-                    raise outage from error
-                # Ray meets a full disk in many ways: it also reads back what it could not write.
-                if shutil.disk_usage(self.folder).free >= _FULL:
-                    raise
-                raise StudyError(
-                    f"expected room on the disk of {self.folder}, found it full; what is done is "
-                    "kept, and the same command goes on after space is made"
-                ) from error
-            finally:
-                with suppress(RemoteError):  # what is raised says more
-                    for mirror in self.mirrors:
-                        mirror.push(patient=False)
+        return driver_session(self.options, self.mirrors, self.data.shards_url, self.interruption)
 
     # ---- the stages
 
@@ -304,8 +261,10 @@ class Study:
     def finetune(self) -> None:
         """Fine-tuning and baselines on the test part: the only stage that opens it."""
         o = self.options
+        if o.controls:
+            _need([task.output for task in self._control_tasks()[0].values()], "controls")
         pooled = pooled_tasks(self.folder, self.workload, o.finetuning, seed=o.seed)
-        self._jobs("pooled", pooled)
+        self._jobs("scratch", pooled)
         tasks = self._test_tasks()
         for sentence in self._absent():
             log.info("  left out: %s", sentence)
@@ -426,10 +385,8 @@ class Study:
     def _control_encoders(self) -> tuple[dict[str, Path], list[str]]:
         """Method -> the encoder that it judges; and why others are not there, in sentences."""
         if not self.options.controls:
-            return {}, ["control encoders, by --no-controls"]
-        tasks, sentences = self._control_tasks()
-        _need([task.output for task in tasks.values()], "controls")
-        return trained(tasks, sentences)
+            return {}, ["no control encoders, by --no-controls"]
+        return trained(*self._control_tasks())
 
     def _absent(self) -> list[str]:
         """Why methods have no row in the tables, in sentences."""

@@ -68,7 +68,7 @@ def signals(subject: str, k: int) -> dict[str, NDArray[np.float32]]:
     eeg -= eeg.mean(axis=0)
     if subject == "s2":
         eeg[3] = 0
-    gsr = 0.1 * rng.standard_normal((1, N_TIMES)) + (0.2 if skin else -0.2) * seconds
+    gsr = 0.1 * rng.standard_normal((1, N_TIMES)) + (0.2 if skin else -0.2) * (seconds - 3)
     slow = (4.0 if eyes else 2.0) * np.sin(2 * np.pi * 1.0 * seconds + rng.uniform(0, 6))
     made = {
         "eeg": gain * eeg,
@@ -172,6 +172,19 @@ def test_ratings_of_test_and_scale_trials_are_never_used(
     before, after = answers(method, planted), answers(method, otherwise_rated)
     assert (before["truth"] == 1 - after["truth"]).all(), "they do differ"
     pd.testing.assert_frame_equal(before.drop(columns="truth"), after.drop(columns="truth"))
+
+
+@pytest.mark.parametrize("method", ["band_power", "entropy", "entropy_svm", "riemann"])
+def test_a_trial_without_any_signal_gets_an_answer(tmp_path: Path, method: str) -> None:
+    def flat(
+        subject: str, k: int, given: dict[str, NDArray[np.float32]]
+    ) -> dict[str, NDArray[np.float32]]:
+        return given | {"eeg": 0 * given["eeg"]} if k in (2, 6) else given
+
+    store = written(tmp_path, change=flat)
+    trials = Trials(train=TRAIN, test=TEST, scale=TRAIN)
+    found = answer(method, store, trials, LABELS, modalities=("gsr",), grouped_by="stimulus")
+    assert np.isfinite(found[["p0", "p1"]]).all(axis=None)
 
 
 def test_an_unknown_method_is_refused(planted: WindowStore) -> None:

@@ -17,7 +17,7 @@ def test_a_stage_needs_only_the_name_of_a_study_that_was_begun(
 ) -> None:
     small_study.write_recordings(tmp_path / "recordings")
     begun = small_study.study(small_study.options(tmp_path, storage="postgresql://me:secret@h/db"))
-    monkeypatch.setattr("physiosync.study.only_driver", lambda *_: begun.interruption.deferred())
+    monkeypatch.setattr("physiosync.session.only_driver", lambda *_: begun.interruption.deferred())
     with begun.session():
         begun.prepare()
     monkeypatch.setattr(

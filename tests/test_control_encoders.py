@@ -94,11 +94,13 @@ def test_controls_run_on_the_fold_and_seed_of_the_winner(
     assert not {t.output for t in others.values()} & {t.output for t in tasks.values()}
 
 
-def test_a_control_that_diverged_has_no_row_and_is_said(
+def test_a_control_that_diverged_or_was_not_run_has_no_row_and_is_said(
     store: WindowStore, cache: Path, tmp_path: Path
 ) -> None:
     _promoted(tmp_path, WINNER)
     tasks, _ = control_tasks(tmp_path, _workload(store, cache), seed=3)
+    not_run = {f"no control encoder for {m}: the stage 'controls' was not run" for m in tasks}
+    assert trained(tasks, ()) == ({}, sorted(not_run))
     for task, epoch in zip(tasks.values(), (0, 1), strict=True):
         task.output.mkdir(parents=True)
         (task.output / "metrics.json").write_text(json.dumps({"best_epoch": epoch}))

@@ -215,7 +215,7 @@ def test_the_target_of_order_is_no_emotion() -> None:
 def scrutiny_of(folder: Path, rows: pd.DataFrame, analyses: pd.DataFrame) -> scrutiny.Scrutiny:
     if len(analyses):
         analyses.to_parquet(folder / "analyses.parquet")
-    return scrutiny.read(folder, rows, LABELS, (1,))
+    return scrutiny.read([folder], rows, LABELS, (1,))
 
 
 def test_the_page_shows_the_ps_of_both_permutations(tmp_path: Path) -> None:

@@ -359,7 +359,7 @@ def test_table_and_page_say_leaky_and_claim_no_p(tmp_path: Path) -> None:
     table, none = main_table(rows, stretches=True), pd.DataFrame()
     text = render_text(table, none, title=f"protocol {protocol}", unit=unit)
     assert "LEAKY" in text.splitlines()[0]
-    assert "accuracy 0.667  F1" in text
+    assert " 0.667 (-)  F1" in text
     assert "scored are stretches of 5 s" in text
     assert " p " not in text.replace("no p is", "")
     assert max(map(len, text.splitlines())) <= 100
