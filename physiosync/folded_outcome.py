@@ -106,7 +106,6 @@ def report(
         sentences.append(DIAGONAL.format(n=len(folds)))
     if identity["reuse_search"]:
         sentences.append(REUSED_SEARCH)
-    warnings = scrutiny.too_few(everywhere)
     header = {
         "study": f"{content['options']['name']}, {len(folds)} folds",
         "data": "synthetic cohort" if synthetic else data_in_words(content["options"]),
@@ -124,7 +123,8 @@ def report(
     }
     warnings, beside = [], None
     if split.stretch_seconds is None:
-            beside = scrutiny.read(folds, everywhere, labels, shots)
+        warnings = scrutiny.too_few(everywhere)
+        beside = scrutiny.read(folds, everywhere, labels, shots)
     path = reporting.save(
         folder,
         header,
@@ -141,6 +141,7 @@ def report(
     )
     kind = "SYNTHETIC data, " if synthetic else ""
     title = f"{kind}protocol {protocol}; {len(folds)} folds; balanced accuracy of test {unit}"
+    title = fill(title, width=100)
     title = fill(title, width=100)
     if identity["pairing"] == "recording":
         title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
