@@ -83,6 +83,8 @@ def _temperature(value: float) -> Variant:
 
 VARIANTS: tuple[Variant, ...] = (
     Variant(DEFAULT, "default", "default"),
+    Variant("shuffled-pairs", "controls", "shuffled pairs", {"pairs": "shuffled"}),
+    Variant("untrained", "controls", "no pretraining", trained=False),
     Variant("no-tcl-long", "terms", "without LS-TCL long", {"w_tcl_long": 0.0}),
     Variant("no-tcl-short", "terms", "without LS-TCL short", {"w_tcl_short": 0.0}),
     Variant("no-tcl", "terms", "without LS-TCL (CM-CA alone)", {"w_eeg": 0.0, "w_pps": 0.0}),
@@ -121,8 +123,6 @@ VARIANTS: tuple[Variant, ...] = (
     _windows(2, 5),
     _temperature(0.1),
     _temperature(0.7),
-    Variant("shuffled-pairs", "controls", "shuffled pairs", {"pairs": "shuffled"}),
-    Variant("untrained", "controls", "no pretraining", trained=False),
 )
 
 

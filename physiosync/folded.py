@@ -99,7 +99,7 @@ class FoldedStudy(Study):
 
     @mirrored
     def controls(self) -> None:
-        """Each fold's control encoders."""
+        """Each fold's winner once more, without what its method claims to live on."""
         self._each(Fold.controls)
 
     @mirrored

@@ -142,7 +142,6 @@ def report(
     kind = "SYNTHETIC data, " if synthetic else ""
     title = f"{kind}protocol {protocol}; {len(folds)} folds; balanced accuracy of test {unit}"
     title = fill(title, width=100)
-    title = fill(title, width=100)
     if identity["pairing"] == "recording":
         title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
     if one_for_all and split.knows_people:

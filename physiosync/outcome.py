@@ -171,6 +171,13 @@ def data_in_words(options: Mapping[str, Any]) -> str:
     return str(options["recordings"] or options["shards"] or "shards")
 
 
+#: In place of permutations, other thresholds and the like.
+_NOT_BESIDE_STRETCHES = (
+    "<p>What a report says beside scores (permuted labels, other rules, ratings as numbers, drift) "
+    "is left out: it would take stretches of one trial for independent trials.</p>"
+)
+
+
 def _name(options: Mapping[str, Any]) -> str:
     fold = f", fold {options['fold']} of {options['folds']}" if "fold" in options else ""
     return f"{options['name']}{fold}"
@@ -207,11 +214,14 @@ def report(
     validation = evidence.validation_beside_test(
         table, best["mean_validation_score"], labels.objective, unit=unit
     )
-    # Of stretches nothing is asked: their scores mean nothing that a second look could defend.
-    warnings, beside = [], None
-    if split.stretch_seconds is None:
+    warnings, shots, beside = [], None, [_NOT_BESIDE_STRETCHES]
+    if unit == reporting.TRIALS:
         warnings = scrutiny.too_few(predictions)
-        beside = scrutiny.read([folder], predictions, labels, finetuning.shots.trials)
+        found = scrutiny.read([folder], predictions, labels, finetuning.shots.trials)
+        shots = found.kshot
+        beside = scrutiny_page.sections(
+            found, "synthetic cohort" if synthetic else data_in_words(content["options"])
+        )
     audited = kept_audit(folder / "audit.json")
     states = search["state"].value_counts()
     path = reporting.write_report(
@@ -239,11 +249,7 @@ def report(
         audit=audited,
         unit=unit,
         warnings=warnings,
-        beside=scrutiny_page.sections(
-            beside, "synthetic cohort" if synthetic else data_in_words(content["options"])
-        )
-        if beside
-        else (),
+        beside=beside,
     )
     kind = "SYNTHETIC data, " if synthetic else ""
     title = fill(f"{kind}protocol {protocol}; balanced accuracy of test {unit}", width=100)
@@ -253,12 +259,7 @@ def report(
         title += "\none classifier fine-tuned on all people (pooled)"
     lines = [
         reporting.render_text(
-            table,
-            compared,
-            title=title,
-            unit=unit,
-            shots=beside.kshot if beside else None,
-            warnings=warnings,
+            table, compared, title=title, unit=unit, shots=shots, warnings=warnings
         ),
         "",
         f"validation  {validation}",

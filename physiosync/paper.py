@@ -17,7 +17,6 @@ Where this differs on purpose, because the released scripts are wrong or can't b
 * skin conductance is standardised in each window; theirs enters a sigmoid as it was recorded
 * two disjoint groups are drawn anew for each moment; theirs draws with replacement from two fixed
   halves of the people
-* one of the ten folds is tested
 * all targets share one fine-tuned encoder, with a classifier each; dropout is off in evaluation
 """
 
@@ -45,6 +44,7 @@ STUDY: dict[str, Any] = {
 #: The same under `--protocol window`: ten folds, and one configuration instead of a search.
 SHUFFLED: dict[str, Any] = {
     "protocol": "window",
+    "folds": 10,
     "test_share": 0.1,
     "validation_share": 0.1,
     "trials": 1,

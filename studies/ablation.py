@@ -74,7 +74,7 @@ class Options(Config):
     """Share of the stimuli that a fold holds out; not used with --split."""
     test_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of the stimuli that stay closed; not used with --split."""
-    seconds: float = Field(default=32_000.0, gt=0)
+    seconds: float = Field(default=24_000.0, gt=0)
     """Signal that a run sees, in seconds, summed over subjects."""
     pps: tuple[str, ...] = ("gsr", "resp", "ppg")
     """Peripheral modalities to pair with the EEG."""

@@ -24,7 +24,7 @@ def test_the_papers_configuration() -> None:
     assert o.preprocessing == PreprocessingConfig(baseline="template", skin_conductance="raw")
     assert o.preprocessing.sfreq == 128
     assert o.stretch_seconds == 5
-    assert o.test_share == 0.1
+    assert (o.folds, o.test_share) == (10, 0.1)
     assert (o.trials, o.finalists, o.promote) == (1, 1, 1), "no search"
 
     p = o.pretraining
