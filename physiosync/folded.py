@@ -73,6 +73,14 @@ class FoldedStudy(Study):
         )
         return said
 
+    def absent(self) -> list[str]:
+        """Why methods have no row in a fold, in sentences."""
+        said: list[str] = []
+        self._each(
+            lambda fold: said.extend(f"{fold.label}: {why}" for why in fold.absent()), aloud=False
+        )
+        return said
+
     def bind(self) -> None:
         """Write down what the study is, and each fold's part of it."""
         self.ledger.bind(self.identity(), self.options.without_secrets())
@@ -121,7 +129,7 @@ class FoldedStudy(Study):
             trials=[len(finished(fold.database)) for fold in self.folds],
             shots=self.options.finetuning.shots.trials,
             labels=self.options.labels,
-            left_out=[*self.store.left_out, *self._absent()],
+            left_out=[*self.store.left_out, *self.absent()],
             synthetic=self.synthetic,
             storage=self.options.storage_url,
             where=self.mirror.url_of(self.folder),
