@@ -74,12 +74,8 @@ class FoldedStudy(Study):
         return said
 
     def absent(self) -> list[str]:
-        """Why methods have no row in a fold, in sentences."""
-        said: list[str] = []
-        self._each(
-            lambda fold: said.extend(f"{fold.label}: {why}" for why in fold.absent()), aloud=False
-        )
-        return said
+        """Why methods have no row in a fold, in sentences, each once."""
+        return list(dict.fromkeys(why for fold in self.folds for why in fold.absent()))
 
     def bind(self) -> None:
         """Write down what the study is, and each fold's part of it."""
@@ -143,10 +139,6 @@ class FoldedStudy(Study):
     def new_split(self) -> Split:
         """There is none of the whole, so a stage that asks for it forgot the folds."""
         raise NotImplementedError("a study in folds has a split for each of them")
-
-    def _absent(self) -> list[str]:
-        found = (sentence for fold in self.folds for sentence in fold._absent())
-        return list(dict.fromkeys(found))
 
     def _each(self, stage: Callable[[Fold], None], *, aloud: bool = True) -> None:
         """Do it for each fold; an error says for which."""
