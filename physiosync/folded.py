@@ -73,6 +73,10 @@ class FoldedStudy(Study):
         )
         return said
 
+    def absent(self) -> list[str]:
+        """Why methods have no row in a fold, in sentences, each once."""
+        return list(dict.fromkeys(why for fold in self.folds for why in fold.absent()))
+
     def bind(self) -> None:
         """Write down what the study is, and each fold's part of it."""
         self.ledger.bind(self.identity(), self.options.without_secrets())
@@ -121,7 +125,7 @@ class FoldedStudy(Study):
             trials=[len(finished(fold.database)) for fold in self.folds],
             shots=self.options.finetuning.shots.trials,
             labels=self.options.labels,
-            left_out=[*self.store.left_out, *self._absent()],
+            left_out=[*self.store.left_out, *self.absent()],
             synthetic=self.synthetic,
             storage=self.options.storage_url,
             where=self.mirror.url_of(self.folder),
@@ -135,10 +139,6 @@ class FoldedStudy(Study):
     def new_split(self) -> Split:
         """There is none of the whole, so a stage that asks for it forgot the folds."""
         raise NotImplementedError("a study in folds has a split for each of them")
-
-    def _absent(self) -> list[str]:
-        found = (sentence for fold in self.folds for sentence in fold._absent())
-        return list(dict.fromkeys(found))
 
     def _each(self, stage: Callable[[Fold], None], *, aloud: bool = True) -> None:
         """Do it for each fold; an error says for which."""

@@ -18,7 +18,7 @@ HOW_TO_READ = (
     "tested: its last linear map is fitted again on frozen features, pulled towards the pooled "
     "weights by a strength that is fixed beforehand (a person's log odds are expected to differ by "
     "about 1). The k trials are drawn several times, those of 2 containing that of 1; scores are "
-    "means over draws."
+    "means over draws. Where people differ little, a few trials cost more than they tell."
 )
 
 

@@ -266,7 +266,7 @@ class Study:
         pooled = pooled_tasks(self.folder, self.workload, o.finetuning, seed=o.seed)
         self._jobs("scratch", pooled)
         tasks = self._test_tasks()
-        for sentence in self._absent():
+        for sentence in self.absent():
             log.info("  left out: %s", sentence)
         tested = self.workload.tested(max(task.network.long_times for task in tasks))
         for subject in sorted({*self.split.test.subjects} - {*tested}):
@@ -295,7 +295,7 @@ class Study:
             default=self.options.pretraining,
             labels=self.options.labels,
             finetuning=self.options.finetuning,
-            left_out=[*self.store.left_out, *self._absent()],
+            left_out=[*self.store.left_out, *self.absent()],
             synthetic=self.synthetic,
             storage=self.options.storage_url,
             where=self.mirror.url_of(self.folder),
@@ -388,7 +388,7 @@ class Study:
             return {}, ["no control encoders, by --no-controls"]
         return trained(*self._control_tasks())
 
-    def _absent(self) -> list[str]:
+    def absent(self) -> list[str]:
         """Why methods have no row in the tables, in sentences."""
         return absent_methods(self.folder, self.workload) + self._control_encoders()[1]
 

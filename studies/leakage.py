@@ -11,7 +11,7 @@ Method    one configuration, no search: pretrain, then a frozen probe and one cl
 Protocols window: 5 s stretches shuffled, LEAKY; stimulus: whole clips held out. Both are scored on
           the same 5 s stretches
 Expect    with --noise, everything at 0.5 but what leaks
-Takes     some five minutes on two cores with the default; prints the table and writes it to
+Takes     eight jobs of some 45 s of processor time with the default; writes the table to
           results/leakage.md or results/leakage_noise.md
 """
 

@@ -11,13 +11,14 @@ from physiosync.baselines.covariance import tangent_features
 from physiosync.baselines.features import Trials, classified, described
 from physiosync.baselines.names import majority
 from physiosync.baselines.peripheral import artefacts_of, statistics_of
-from physiosync.baselines.spectral import differential_entropy, log_band_power
+from physiosync.baselines.spectral import (
+    BAND_POWER_PENALTY,
+    differential_entropy,
+    log_band_power,
+)
 from physiosync.labels import Labels
 from physiosync.model import Role
 from physiosync.windows import WindowStore
-
-#: Of band power alone; it gets what it always got.
-_BAND_POWER_PENALTY = 0.01
 
 #: What needs no encoder, in the order of a table. "clip_consensus" only where others saw the clip,
 #: "artefacts" only where eyes or muscles were recorded.
@@ -72,7 +73,7 @@ def answer(
     features = _features(method, store, trials, modalities)
     # As few features as the skin's must not be held down like hundreds, and nothing is to be tuned:
     # whatever their number, log odds have a standard deviation of 1 before any trial is seen.
-    penalty = _BAND_POWER_PENALTY if method == "band_power" else 1 / features.shape[1]
+    penalty = BAND_POWER_PENALTY if method == "band_power" else 1 / features.shape[1]
     classify = svm(penalty) if method == "entropy_svm" else linear(penalty)
     return classified(features, table, trials, labels, classify, grouped_by=grouped_by)
 
