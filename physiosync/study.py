@@ -35,7 +35,7 @@ from physiosync.study_data import StudyData
 from physiosync.tasks import FinalistTask, Workload
 from physiosync.tuner import ray_session
 from physiosync.windows import WindowStore
-from physiosync.wording import counted
+from physiosync.wording import all_done, counted
 
 AnyStudy = TypeVar("AnyStudy", bound="Study")
 
@@ -201,7 +201,7 @@ class Study:
         epochs = counted(o.max_epochs, "epoch")
         log.info("search: %s of up to %s", counted(o.trials, "trial"), epochs)
         if len(done) >= o.trials:
-            log.info("  all %d are done", len(done))
+            log.info("  %s", all_done(len(done)))
             return
         search(
             self.database,
@@ -406,7 +406,7 @@ class Study:
         missing = sum(not task.output.exists() for task in tasks)
         log.info("%s: %s", stage, counted(len(tasks), "job"))
         if not missing:
-            log.info("  all %d are done", len(tasks))
+            log.info("  %s", all_done(len(tasks)))
             return
         run_jobs(
             tasks,

@@ -11,3 +11,8 @@ def counted(number: float, what: str, many: str = "") -> str:
     what, many : one of them; several, by default with an "s"
     """
     return f"{number:.0f} {what if number == 1 else many or f'{what}s'}"
+
+
+def all_done(number: int) -> str:
+    """What is said of so many trials or jobs that an earlier run has ended."""
+    return "it is done" if number == 1 else f"all {number} are done"

@@ -55,16 +55,16 @@ def test_recordings_and_their_shards_are_described(
     assert raw[3].endswith("2  eeg 4 x 128 Hz uV, gsr 1 x 16 Hz uS, ecg 1 x 256 Hz uV")
     assert made[4].endswith("2  eeg 4 x 128 Hz uV, ecg 1 x 128 Hz uV")
     for lines, threshold in ((raw, 5), (made, 4)):
-        assert "no gsr: b (1 subjects)" in lines
+        assert "no gsr: b (1 subject)" in lines
         high = f"3 of 5 trials (60%) at {threshold} or above"
         assert f"valence: 3 to 7, {high}; 1 unrated" in lines
         assert "mood: classes low 5; 1 unrated" in lines
     assert "b: note: gsr of trial 1 (clip-0): no gsr in b.edf; left out" in made
     shard = folder / "shards" / "a.parquet"
     one = said(shard, "--threshold", 8, monkeypatch=monkeypatch, capsys=capsys)
-    assert one[0] == "mne: 1 subjects, 3 trials, 6 s"
+    assert one[0] == "mne: 1 subject, 3 trials, 6 s"
     assert (
-        "valence: 3 to 7, 0 of 3 trials (0%) at 8 or above; 1 subjects with one class only" in one
+        "valence: 3 to 7, 0 of 3 trials (0%) at 8 or above; 1 subject with one class only" in one
     )
 
 
@@ -74,7 +74,7 @@ def test_a_page_shows_the_trial_that_was_asked_for(
     page = folder / "report.html"
     argv = [folder, "--events", folder / "events.csv", "--subject", "b", "--out", page]
     lines = said(*argv, "--trial", "clip-1", monkeypatch=monkeypatch, capsys=capsys)
-    assert lines[0] == "mne: 1 subjects, 3 trials, 6 s"
+    assert lines[0] == "mne: 1 subject, 3 trials, 6 s"
     text = page.read_text(encoding="utf-8")
     for words in ("Signals of b, trial 2 (clip-1)", "Spectra of b", "Without a position: A2-A1"):
         assert words in text
@@ -113,7 +113,7 @@ def test_a_subject_that_can_not_be_read_does_not_hide_the_others(
     )
     main()
     captured = capsys.readouterr()
-    assert captured.out.startswith("mne: 1 subjects, 3 trials")
+    assert captured.out.startswith("mne: 1 subject, 3 trials")
     assert "a can't be used: " in captured.err
     assert "truncated" in captured.err
 
@@ -141,7 +141,7 @@ def test_odd_channels_are_named_with_their_trials() -> None:
         ),
     }
     assert subject.missing == {"eeg": 0, "gsr": 1, "ecg": 0}
-    assert "gsr 1 x 128 Hz uV (not in 1 trials)" in in_words([subject], threshold=5)
+    assert "gsr 1 x 128 Hz uV (not in 1 trial)" in in_words([subject], threshold=5)
 
 
 def test_measures_of_quality() -> None:
