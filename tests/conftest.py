@@ -21,11 +21,14 @@ os.environ["TQDM_DISABLE"] = "1"
 SFREQ = 128.0
 
 #: Files whose tests take longest; begun first, so that no process is left with one at the end.
-_LONG = ("test_study.py", "test_controls.py", "test_search.py")
+_LONG = (
+    "test_study.py", "test_new_people.py", "test_folds.py", "test_controls.py", "test_search.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in _LONG)
+    order = {name: k for k, name in enumerate(_LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(_LONG)))
 
 
 def made_up_recording(

@@ -63,9 +63,7 @@ def test_recordings_and_their_shards_are_described(
     shard = folder / "shards" / "a.parquet"
     one = said(shard, "--threshold", 8, monkeypatch=monkeypatch, capsys=capsys)
     assert one[0] == "mne: 1 subject, 3 trials, 6 s"
-    assert (
-        "valence: 3 to 7, 0 of 3 trials (0%) at 8 or above; 1 subject with one class only" in one
-    )
+    assert "valence: 3 to 7, 0 of 3 trials (0%) at 8 or above; 1 subject with one class only" in one
 
 
 def test_a_page_shows_the_trial_that_was_asked_for(

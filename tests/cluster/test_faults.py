@@ -21,7 +21,8 @@ from tests.cluster.launching import CONFIG, HEAD, alive, seconds_to_notice, wait
 TRIALS, EPOCHS = 6, 4
 SUBMIT = (
     f"ray submit {CONFIG} studies/deap.py -- --name small --trials {TRIALS} --max-epochs {EPOCHS} "
-    "--epoch-seconds 2000 --finalists 2 --finalist-folds 1 --promote 1 --finetune-epochs 1"
+    "--epoch-seconds 2000 --finalists 2 --finalist-folds 1 --promote 1 --finetune-epochs 1 "
+    "--no-controls"
 )
 
 

@@ -21,7 +21,7 @@ SUBMIT = f"ray submit {CONFIG} studies/deap.py"
 #: Of minutes.
 SMALL = (
     "--name small --trials 4 --max-epochs 2 --epoch-seconds 1000 --finalists 2 --finalist-folds 1 "
-    "--promote 1 --finetune-epochs 1"
+    "--promote 1 --finetune-epochs 1 --no-controls"
 )
 INTRUDERS = {
     "without a token": "RAY_AUTH_MODE=disabled",

@@ -24,7 +24,7 @@ from tests.cluster.slurm import Slurm, missing
 
 SMALL = shlex.split(
     "--name small --trials 4 --max-epochs 2 --epoch-seconds 1000 --finalists 2 --finalist-folds 1 "
-    "--promote 1 --finetune-epochs 1"
+    "--promote 1 --finetune-epochs 1 --no-controls"
 )
 
 
