@@ -90,6 +90,11 @@ def disk_is_full(error: BaseException | str) -> bool:
     )
 
 
+def has_room(folder: Path) -> bool:
+    """Whether the disk of a folder has a mebibyte free; else it is taken for full."""
+    return shutil.disk_usage(folder).free >= 1 << 20
+
+
 #: How the operating system, SQLite and PostgreSQL say so.
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full")
 

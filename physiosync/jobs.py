@@ -19,7 +19,7 @@ from physiosync.mirror import Copies
 from physiosync.tasks import BaselineTask, FinalistTask, FinetuneTask
 from physiosync.tuner import (
     Resources,
-    StopOnSignal,
+    StopEarly,
     Watcher,
     Watching,
     ready_ray,
@@ -92,7 +92,7 @@ def run_jobs(
         run_config=tune.RunConfig(
             **run_place(results, stage, workload.mirror),
             verbose=0,
-            stop=StopOnSignal(interruption),
+            stop=StopEarly(interruption, results),
             failure_config=tune.FailureConfig(max_failures=2),
             callbacks=[Watching(watcher)],
         ),

@@ -30,7 +30,7 @@ from physiosync.tasks import Workload, open_pretraining
 from physiosync.training import DivergedError
 from physiosync.tuner import (
     Resources,
-    StopOnSignal,
+    StopEarly,
     Watcher,
     Watching,
     ready_ray,
@@ -152,7 +152,7 @@ def search(
         run_config=tune.RunConfig(
             **run_place(results, "search", workload.mirror),
             verbose=0,
-            stop=StopOnSignal(interruption),
+            stop=StopEarly(interruption, results),
             failure_config=tune.FailureConfig(max_failures=2),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
             callbacks=[Watching(watcher), RememberFolders(searcher)],

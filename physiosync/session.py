@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from physiosync.driving import only_driver
 from physiosync.errors import PhysioSyncError, RemoteError, StudyError
 from physiosync.evidence import protocol_in_words
-from physiosync.files import sweep
+from physiosync.files import has_room, sweep
 from physiosync.interruption import Interruption
 from physiosync.mirror import Mirror
 from physiosync.options import StudyOptions
 from physiosync.progress import log, log_to
 from physiosync.remote import Remote, outage_in, url_of
 from physiosync.storage import without_password
-
-#: Free bytes below which a disk is taken for full.
-_FULL = 1 << 20
 
 
 @contextmanager
@@ -65,7 +61,7 @@ def driver_session(
             if outage := outage_in(error):
                 raise outage from error
             # Ray meets a full disk in many ways: it also reads back what it could not write.
-            if shutil.disk_usage(folder).free >= _FULL:
+            if has_room(folder):
                 raise
             raise StudyError(
                 f"expected room on the disk of {folder}, found it full; what is done is kept, and "

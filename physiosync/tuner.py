@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from physiosync.config import Config
 from physiosync.errors import StudyError
-from physiosync.files import disk_is_full
+from physiosync.files import disk_is_full, has_room
 from physiosync.interruption import Interruption
 
 # Read by Ray when it is imported or started, so they have to stand before that import.
@@ -123,17 +123,21 @@ def start_ray() -> bool:
     return on_cluster
 
 
-class StopOnSignal(tune.Stopper):
-    """Ends a Tune run when a signal came. The searcher is not told, so trials stay resumable."""
+class StopEarly(tune.Stopper):
+    """Ends a Tune run when a signal came, or when the disk of the results is full.
 
-    def __init__(self, interruption: Interruption) -> None:
-        self._interruption = interruption
+    The searcher is not told, so trials stay resumable. Without room every further trial or job
+    would be begun, fail and be begun again.
+    """
+
+    def __init__(self, interruption: Interruption, results: Path) -> None:
+        self._interruption, self._results = interruption, results
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._interruption.requested
+        return self._interruption.requested or not has_room(self._results)
 
 
 class Watching(TrialProgressCallback):
@@ -164,9 +168,9 @@ def refuse_full_disk(stage: str, results: Path, errors: Sequence[str]) -> None:
     Raises
     ------
     StudyError
-        If one of the errors says so.
+        If one of the errors says so, or the disk of the results is full now.
     """
-    if any(disk_is_full(error) for error in errors):
+    if not has_room(results) or any(disk_is_full(error) for error in errors):
         free = shutil.disk_usage(results).free / 2**20
         raise StudyError(
             f"{stage}: expected room for results in {results} and for decoded windows in the "
