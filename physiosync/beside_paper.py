@@ -29,7 +29,7 @@ _HOW_TO_READ = (
     "same paper); the released scripts average accuracy and F1 over batches. Yours: the encoder "
     "that validation ranked first, fine-tuned; accuracy of all test windows or whole trials; F1 "
     "(macro) and balanced accuracy are means over subjects; majority: the accuracy of always "
-    "answering the class that is more frequent in training."
+    "answering the class that is more frequent in training, of each person where people are known."
 )
 
 

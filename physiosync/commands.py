@@ -64,6 +64,7 @@ def inspect(
     from physiosync.inspection_figures import write_report
     from physiosync.recordings.channels import described
     from physiosync.recordings.mne_sources import MneOptions
+    from physiosync.recordings.synthetic import COHORT_FILE
 
     options = MneOptions(**described(channels, types), drop=drop)
     read = subjects_in(path, events=events, options=options)
@@ -81,6 +82,8 @@ def inspect(
     if not found:
         raise failed[0]
     words = in_words(found, threshold=threshold)
+    if any((folder / COHORT_FILE).exists() for folder in (path, path.parent)):
+        words = f"SYNTHETIC recordings\n{words}"
     print(words)
     if out is not None:
         recording = read[names[0]]()

@@ -50,10 +50,13 @@ def check_feasible(
         clips = counted(len(split.validation.stimuli), "stimulus", "stimuli")
         sizes = {"stimulus": clips, "subject": people, "both": f"{people} and {clips}"}
         sizes["window"] = f"{len(split.validation.stimuli)} stretches"
+        room = len(every_fold) - 1
         raise StudyError(
             f"expected enough to train on for {counted(options.finalist_folds, 'finalist fold')} "
             f"of {sizes[split.protocol]}, found room for "
-            f"{len(every_fold) - 1}; a smaller --validation-share or --finalist-folds makes room"
+            f"{room}; "
+            + (f"--finalist-folds {room} works, and " if room else "")
+            + "a smaller --validation-share makes room"
         )
     for fold in every_fold[: options.finalist_folds + 1]:
         train, validation, _ = usable_trials(table, fold, modalities, n_times)

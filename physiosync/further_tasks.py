@@ -14,7 +14,7 @@ from physiosync.baselines import BAND_POWER_PENALTY, band_power_features, trial_
 from physiosync.config import Config
 from physiosync.finetuning import FinetuningConfig
 from physiosync.kshot import ShotsConfig, kshot_rows_of_features
-from physiosync.loading import complete_trials, of_same_people
+from physiosync.loading import of_same_people, usable_trials
 from physiosync.model import ModelConfig, PhysioSync
 from physiosync.pooled import train_pooled
 from physiosync.tasks import Workload, write_predictions
@@ -40,16 +40,10 @@ class PooledTask(Config):
         """Write the encoders to the folder `output`; no test trial can be read."""
         torch.set_num_threads(self.workload.threads)
         store, split = self.workload.store(), self.workload.split
-        table = store.trials
-        train, validation, scale = (
-            complete_trials(table, trials, ("eeg", *self.workload.pps), self.network.long_times)
-            for trials in (
-                split.trials(table, "train"),
-                split.trials(table, "validation"),
-                split.scale_trials(table, final=False),
-            )
+        modalities = ("eeg", *self.workload.pps)
+        train, validation, scale = usable_trials(
+            store.trials, split, modalities, self.network.long_times
         )
-        train, validation = (of_same_people(table, trials, scale) for trials in (train, validation))
         seed_everything(self.seed)
         model, metrics = train_pooled(
             self.config,

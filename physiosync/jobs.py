@@ -1,4 +1,4 @@
-"""Many independent jobs as one Tune run: finalists, fine-tuning, baselines.
+"""Many independent jobs as one Tune run: finalists, fine-tuning, baselines, analyses, ablations.
 
 Bare Ray tasks would hang for a minute and more when a node falls silent; Tune restarts them.
 """

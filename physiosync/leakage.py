@@ -4,7 +4,9 @@ The papers shuffle windows, so that most windows of the test part have neighbour
 in training, and subtract one waveform from every second of a trial, which marks its windows alike.
 Here both are done and left undone: stretches of trials are dealt out one by one (protocol
 "window"), or with their whole clips (protocol "stimulus"); with the baseline template or without.
-What is trained and what is scored, stretches of one length, is the same in all four. Knows no Ray.
+What is trained and what is scored, stretches of one length, is the same in all four. Each stretch
+counts as a stimulus, so neighbours of one trial may be negatives of each other, in all four too.
+Knows no Ray.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ Where this differs on purpose, because the released scripts are wrong or can't b
 * a window is one of its six augmented views at random. In theirs all six are in one batch, where
   they are each other's negatives, and make it six times as large
 * skin conductance is standardised in each window; theirs enters a sigmoid as it was recorded
+* as in theirs, stretches of one clip may be each other's negatives: `gap_seconds` is for trials
 * two disjoint groups are drawn anew for each moment; theirs draws with replacement from two fixed
   halves of the people
 * all targets share one fine-tuned encoder, with a classifier each; dropout is off in evaluation

@@ -5,6 +5,8 @@ The fair rival of pretraining, which sees everyone's signals as well, but not th
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import torch
@@ -75,15 +77,17 @@ def train_pooled(
     generator = torch.Generator(net.device).manual_seed(seed)
     a_pass = len(train) * config.windows_per_trial * model.config.long_times / model.config.sfreq
     passes = max(1, round(epochs * epoch_seconds / a_pass))
-    best, best_score, best_epoch = cloned(model), -1.0, 0
+    best, best_score, best_epoch, ran = cloned(model), -1.0, 0, 0
 
     def judge(done: int) -> None:
-        nonlocal best, best_score, best_epoch
+        nonlocal best, best_score, best_epoch, ran
+        ran = done
         epoch = done * epochs // passes
         if epoch == (done - 1) * epochs // passes:
             return
         score = _score(predict(net, store, scale=scale, test=validation, labels=labels), labels)
-        if not best_epoch or score > best_score:
+        # A score that is not defined is worse than any.
+        if not best_epoch or score > best_score or (math.isnan(best_score) and score == score):
             best, best_score, best_epoch = cloned(model), score, epoch
 
     run = training_of(config, net, store, scale, labels, seed)
@@ -97,7 +101,7 @@ def train_pooled(
     return model, {
         "validation_score": best_score,
         "best_epoch": best_epoch,
-        "seconds": passes * a_pass,
+        "seconds": ran * a_pass,
         "diverged": diverged,
     }
 

@@ -66,7 +66,8 @@ class PretrainingConfig(Config):
     moments: int = Field(default=16, ge=2)
     """Stimulus moments in a batch."""
     gap_seconds: float = Field(default=10.0, ge=0)
-    """Moments of one stimulus start at least this far apart."""
+    """Moments of one stimulus start at least this far apart; stretches count as stimuli of their
+    own."""
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     optimiser: OptimiserKind = "adamw"

@@ -105,7 +105,7 @@ def write_report(
     audit : of the split
     unit : what is scored; if other than whole trials, the page says that no p can be given
     warnings : sentences for the top
-    beside : sections of `scrutiny.sections`, as HTML
+    beside : sections of `scrutiny_page.sections`, as HTML
     """
     about = _about(header)
     sections = [

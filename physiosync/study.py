@@ -253,7 +253,9 @@ class Study:
     @mirrored
     def controls(self) -> None:
         """The winner's pretraining once more, without what its method claims to live on."""
-        if self.options.controls:
+        if not self.options.controls:
+            log.info("controls: none, by --no-controls")
+        else:
             tasks, _ = self._control_tasks()
             self._jobs("controls", list(tasks.values()))
 

@@ -1,16 +1,18 @@
 """What each part of the method carries: LS-TCL, CM-CA, pairs, lags, augmentation, windows, ...
 
-    python studies/ablation.py                              # a SYNTHETIC cohort
-    python studies/ablation.py --shards shards --split results/deap/split.json
+   python studies/ablation.py                              # a SYNTHETIC cohort
+   python studies/ablation.py --shards shards --split results/deap/split.json
 
-Data      12 synthetic people and 120 clips of 30 s; or shards of yours
-Variants  the default configuration with one thing changed each, beside two controls (shuffled
-          pairs, no pretraining); all see the same seconds of signal, on the same clips and seeds
-Judged by a frozen linear probe on whole trials of clips that were held out, fold by fold. The test
-          part of the split stays closed, and nothing is chosen on the clips that judge
-Takes     a quarter of an hour on two idle cores; the same command goes on where it was stopped.
-          Runs as jobs of Ray, so on a cluster it takes all of it
-Writes    results/ablation/{table.md, ablation.png, runs.parquet}
+ Data      12 synthetic people and 120 clips of 30 s; or shards of yours
+ Variants  the default configuration with one thing changed each, beside two controls (shuffled
+           pairs, no pretraining); all see the same seconds of signal, on the same clips and seeds
+ Judged by a frozen linear probe on whole trials of clips that were held out, fold by fold. The test
+           part of the split stays closed, and nothing is chosen on the clips that judge
+ Takes     a quarter of an hour on two idle cores; the same command goes on where it was stopped.
+           Runs as jobs of Ray, so on a cluster it takes all of it
+ Writes    results/ablation/{table.md, ablation.png, runs.parquet}
+
+`--help` explains every option.
 """
 
 from __future__ import annotations
@@ -141,6 +143,10 @@ def planned(options: Options, shards: tuple[Path, ...], store: WindowStore) -> l
     """A task for each variant, fold and seed."""
     if options.split is not None:
         split = Split.load(options.split)
+        if split.stretch_seconds is not None:
+            raise StudyError(
+                f"--split {options.split}: expected whole trials, found stretches (protocol window)"
+            )
     else:
         split = stimulus_split(
             store.trials,

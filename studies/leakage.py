@@ -4,15 +4,17 @@
    .venv/bin/python studies/leakage.py --noise             # the same, with permuted ratings
    .venv/bin/python studies/leakage.py --recordings data_preprocessed_python --seeds 3
 
-Data      DEAP's .dat files; or --shards, a folder prepared with the template and one without; else
-          synthetic people, others for each seed
-Method    one configuration, no search: pretrain, then a frozen probe and one classifier fine-tuned
-          on everybody, beside band power and the majority
-Protocols window: 5 s stretches shuffled, LEAKY; stimulus: whole clips held out. Both are scored on
-          the same 5 s stretches
-Expect    with --noise, everything at 0.5 but what leaks
-Takes     eight jobs of some 45 s of processor time with the default; writes the table to
-          results/leakage.md or results/leakage_noise.md
+ Data      DEAP's .dat files; or --shards, a folder prepared with the template and one without; else
+           synthetic people, others for each seed
+ Method    one configuration, no search: pretrain, then a frozen probe and one classifier fine-tuned
+           on everybody, beside band power and the majority
+ Protocols window: 5 s stretches shuffled, LEAKY; stimulus: whole clips held out. Both are scored on
+           the same 5 s stretches
+ Expect    with --noise, everything at 0.5 but what leaks
+ Takes     eight jobs of some 45 s of processor time with the default; writes the table to
+           results/leakage.md or results/leakage_noise.md
+
+`--help` explains every option.
 """
 
 from __future__ import annotations

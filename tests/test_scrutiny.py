@@ -221,7 +221,7 @@ def scrutiny_of(folder: Path, rows: pd.DataFrame, analyses: pd.DataFrame) -> scr
 def test_the_page_shows_the_ps_of_both_permutations(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     ratings = np.tile(rng.uniform(1, 9, 12), (7, 1))
-    answers = (ratings >= 5) ^ (rng.random(ratings.shape) < 0.3)
+    answers = (ratings >= 5) ^ (rng.random(ratings.shape) < 0.4)
     rows = predictions(answers, ratings)
     found = scrutiny_of(tmp_path, rows, analysed(*cohort(drift=8.0)))
     table = found.permutations.iloc[0]

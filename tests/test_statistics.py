@@ -231,6 +231,22 @@ def test_permutations_of_both_kinds() -> None:
     assert far["whole_clip"] < 0.25
 
 
+def test_clips_are_swapped_among_those_that_the_same_people_met() -> None:
+    """In folds of new people and new clips a label of another fold's clip would meet no answer."""
+    folds = []
+    for k in range(5):
+        fold = answers(n_subjects=4, n_clips=6, seed=k)
+        fold[["subject", "stimulus"]] = fold[["subject", "stimulus"]] + f"-{k}"
+        folds.append(fold)
+    table = pd.concat(folds, ignore_index=True)
+    right = np.random.default_rng(0).random(len(table)) < 0.75
+    table["predicted"] = np.where(right, table["truth"], 1 - table["truth"])
+    found = permutation_test(table, "whole_clip", n_permutations=200)
+    assert found.n_permutations == 200
+    assert found.standard_deviation < 0.08
+    assert found.p < 0.02
+
+
 def test_permuted_labels_of_missing_trials_stay_missing() -> None:
     table = answers(n_subjects=3, n_clips=6).drop(index=[1, 8])
     table["predicted"] = table["truth"]

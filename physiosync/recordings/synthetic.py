@@ -66,7 +66,9 @@ __all__ = [
     "write_cohort",
 ]
 
-#: Written into cohort.json; changes whenever the same config would give other signals.
+#: Beside the recordings of a synthetic cohort.
+COHORT_FILE = "cohort.json"
+#: Written into it; changes whenever the same config would give other signals.
 MODEL = 4
 
 
@@ -181,7 +183,7 @@ def write_cohort(
 
 def _claim(config: CohortConfig, folder: Path) -> None:
     """Make the folder this cohort's, or see that it is."""
-    note = folder / "cohort.json"
+    note = folder / COHORT_FILE
     wanted = json.dumps({"synthetic": True, "model": MODEL, **config.identity()}, indent=2) + "\n"
     if note.exists():
         if (found := note.read_text(encoding="utf-8")) != wanted:

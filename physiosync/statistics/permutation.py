@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from physiosync.statistics.scores import Floats, Ints
 
@@ -40,7 +41,9 @@ def permutation_test(
 
     "within_subject" deals each person's labels out anew. It takes people for independent of each
     other, which they are not if they share clips: its p is too small then. "whole_clip" swaps whole
-    clips, for everyone alike, so labels and answers keep what people share; its p holds.
+    clips, for everyone alike, so labels and answers keep what people share; its p holds. Clips are
+    swapped within blocks that share people: in folds of new people and new clips a block is a fold,
+    and labels of another block's clips would meet no answer.
 
     Parameters
     ----------
@@ -51,12 +54,13 @@ def permutation_test(
     All NaN but the number if no subject shows two classes.
     """
     truth, predicted = (_grid(predictions, name) for name in ("truth", "predicted"))
+    blocks = _blocks(truth >= 0)
     rng = np.random.default_rng(seed)
     n_classes = int(max(truth.max(initial=0), predicted.max(initial=0))) + 1
     score = _score(truth, predicted, n_classes)
     drawn = np.empty(n_permutations)
     for i in range(n_permutations):
-        drawn[i] = _score(_permuted(truth, kind, rng), predicted, n_classes)
+        drawn[i] = _score(_permuted(truth, kind, blocks, rng), predicted, n_classes)
     drawn = drawn[~np.isnan(drawn)]
     if np.isnan(score) or not len(drawn):
         nan = float("nan")
@@ -77,9 +81,21 @@ def _grid(predictions: pd.DataFrame, column: str) -> Ints:
     return table.fillna(-1).to_numpy(dtype=np.int64)
 
 
-def _permuted(truth: Ints, kind: Kind, rng: np.random.Generator) -> Ints:
+def _blocks(there: NDArray[np.bool_]) -> Ints:
+    """(n_stimuli,): the number of the block of each clip; blocks share neither people nor clips."""
+    n_subjects, n = len(there), sum(there.shape)
+    met = np.zeros((n, n), dtype=np.int8)
+    met[:n_subjects, n_subjects:] = there
+    _, block = connected_components(met, directed=False)
+    return block[n_subjects:].astype(np.int64)
+
+
+def _permuted(truth: Ints, kind: Kind, blocks: Ints, rng: np.random.Generator) -> Ints:
     if kind == "whole_clip":
-        return truth[:, rng.permutation(truth.shape[1])]
+        out = np.empty_like(truth)
+        drawn = np.lexsort((rng.random(len(blocks)), blocks))
+        out[:, np.argsort(blocks, kind="stable")] = truth[:, drawn]
+        return out
     # Random keys, with those of missing trials at the end, where the missing ones then stay.
     there = truth >= 0
     order = np.argsort(np.where(there, rng.random(truth.shape), 2.0), axis=1)

@@ -79,7 +79,7 @@ def test_a_password_in_the_url_reaches_no_file(
     monkeypatch.delenv("PGPASSWORD")
     monkeypatch.setenv("PHYSIOSYNC_STORAGE", server.url(PASSWORD))
     program = Program(folder, trials=1)
-    program.until("search: 1 trials")
+    program.until("search: 1 trial ")
     assert _holds_password(folder) == []
     assert program.end() == 0, program.output
     assert PASSWORD not in program.output
