@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from physiosync.errors import RemoteError
+from physiosync.files import disk_is_full
 
 log = logging.getLogger("physiosync")
 
 #: Status lines between events come at most this often, in seconds.
 _PAUSE = 10.0
+
+
+class _FileHandler(logging.FileHandler):
+    """Says nothing where the disk is full: the terminal has the line, and the study will say it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exception()
+        if error is None or not disk_is_full(error):
+            super().handleError(record)
 
 
 def log_to(path: Path) -> None:
@@ -24,7 +35,7 @@ def log_to(path: Path) -> None:
     log.setLevel(logging.INFO)
     log.propagate = False
     path.parent.mkdir(parents=True, exist_ok=True)
-    on_disk = logging.FileHandler(path, encoding="utf-8")
+    on_disk = _FileHandler(path, encoding="utf-8")
     on_disk.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     terminal = logging.StreamHandler()
     terminal.setFormatter(logging.Formatter("%(message)s"))

@@ -514,3 +514,14 @@ def test_finetuning_takes_a_checkpoint_and_knows_no_pretraining() -> None:
     reached = _reach(imports, "physiosync.finetuning") | _reach(imports, "physiosync.baselines")
     assert not reached & {"physiosync.pretraining", "physiosync.search", "physiosync.losses"}
     assert "physiosync.report" not in _reach(imports, "physiosync.tasks")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_a_log_that_finds_no_room_prints_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.log_to(Path("/dev/full"))
+    progress.log.info("one more line")
+    for handler in list(progress.log.handlers):
+        progress.log.removeHandler(handler)
+    said = capsys.readouterr().err
+    assert "one more line" in said
+    assert "Logging error" not in said
