@@ -97,14 +97,20 @@ def full_table(x: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
     )
 
 
-def test_the_variance_is_statsmodels_with_each_ways_own_correction() -> None:
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_the_variance_is_statsmodels_with_each_ways_own_correction(n_targets: int) -> None:
     rng = np.random.default_rng(11)
     x = rng.standard_normal((10, 8)) + rng.standard_normal((10, 1)) + rng.standard_normal((1, 8))
     truth = (np.arange(10)[:, None] + np.arange(8)) % 2
-    for k in (0, 1):
-        x[truth == k] -= x[truth == k].mean()
-    table = full_table(x, truth)
-    fitted = sm.OLS(table["score"].to_numpy(), np.ones(80)).fit()
+    tables = []
+    for target in range(n_targets):
+        # The targets of one trial resemble each other.
+        y = x + 0.5 * rng.standard_normal(x.shape) * (n_targets > 1)
+        for k in (0, 1):
+            y[truth == k] -= y[truth == k].mean()
+        tables.append(full_table(y, truth + 2 * target))
+    table = pd.concat(tables, ignore_index=True)
+    fitted = sm.OLS(table["score"].to_numpy(), np.ones(len(table))).fit()
     groups = table["subject"].to_numpy(), table["stimulus"].to_numpy()
     both, by_subject, by_clip = (
         float(np.squeeze(v)) for v in cov_cluster_2groups(fitted, *groups, use_correction=False)

@@ -47,8 +47,8 @@ def crossed_test(
 
     Balanced accuracy is first made a weighted sum of trials (`scores.weighted`), then linearised:
     each trial's share in its error is its weight times its score less the mean of its class, so
-    that knowing which clips are high costs nothing. Summed over subjects and over clips these give
-    V_s and V_c, squared one by one V_sc. The variance is the largest of V_s, V_c and V_s + V_c -
+    that knowing which clips are high costs nothing. Squared sums over subjects, over clips and over
+    each subject's trials of a clip give V_s, V_c and V_sc. The variance is the largest of V_s, V_c and V_s + V_c -
     V_sc (Cameron, Gelbach & Miller 2011, guarded as MacKinnon, Nielsen & Webb 2024 advise), with
     Satterthwaite's degrees of freedom, V^2 / (V_s^2 / df_s + V_c^2 / df_c), as in a quasi-F (Clark
     1973). V_s is scaled by S / (S - 1), df_s is S - 1. Clips weigh unequally, so V_c and df_c are
@@ -57,8 +57,8 @@ def crossed_test(
 
     Parameters
     ----------
-    scores : a row a trial with "subject", "stimulus", "truth" and "score"; see `correctness` (one
-        method) and `difference` (two)
+    scores : rows with "subject", "stimulus", "truth" and "score", one a trial (or a few, as of two
+        targets); see `correctness` (one method) and `difference` (two)
     null : the value that is tested: chance for one method, 0 for a difference
     level, power : of `minimal_detectable`, for a two-sided test
 
@@ -107,7 +107,9 @@ def _variance(w: Weighted) -> tuple[float, float]:
     v_s = float(by_subject @ by_subject) * w.n_subjects / (w.n_subjects - 1)
     scale, df_c = _clip_scale(h, of_class)
     v_c = float(by_clip @ by_clip) * scale
-    v_sc = float(share @ share)
+    # A trial may have several rows: one for each target, where targets are tested together.
+    by_trial = np.bincount(w.subject * w.n_stimuli + w.stimulus, share)
+    v_sc = float(by_trial @ by_trial)
     v = max(v_s, v_c, v_s + v_c - v_sc)
     if v <= 0:
         return 0.0, _NAN
