@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,12 +23,15 @@ from physiosync.stretch_splits import window_split
 from physiosync.tasks import FinalistTask, Workload
 
 
-def new_split(options: StudyOptions, table: pd.DataFrame) -> Split:
+def new_split(
+    options: StudyOptions, table: pd.DataFrame, sites: Mapping[str, str] | None = None
+) -> Split:
     """The study's one split.
 
     Parameters
     ----------
     table : all trials, with "subject" and "stimulus"; stretches, where the options have them
+    sites : subject -> where they were recorded
 
     Raises
     ------
@@ -51,9 +54,11 @@ def new_split(options: StudyOptions, table: pd.DataFrame) -> Split:
             test=test,
             seed=seed,
             calibration=options.calibration or options.calibration_share,
+            sites=sites,
         )
-    split = both_split if options.protocol == "both" else stimulus_split
-    return split(table, validation=validation, test=test, seed=seed)
+    if options.protocol == "both":
+        return both_split(table, validation=validation, test=test, seed=seed, sites=sites)
+    return stimulus_split(table, validation=validation, test=test, seed=seed)
 
 
 def search_space(

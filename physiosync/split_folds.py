@@ -61,18 +61,22 @@ def outer_folds(
         found = _splits(protocol, seed, people, turns(what, stimuli))
         if protocol == "stimulus":
             return found
-        about = {"stretch_seconds": stretch_seconds, "note": PROTOCOLS["window"]}
-        return tuple(split.model_copy(update=about) for split in found)
+        leaky = {"stretch_seconds": stretch_seconds, "note": PROTOCOLS["window"]}
+        return tuple(split.model_copy(update=leaky) for split in found)
     if protocol == "subject":
         fixed = calibration_stimuli(table, calibration, rng)
         asked = tuple(name for name in stimuli if name not in fixed)
         clips = [(tuple(stimuli), asked, asked)] * n_folds
+        about = {"calibration": fixed, "sites": dict(sites or {})}
         return tuple(
-            split.model_copy(update={"calibration": fixed})
+            split.model_copy(update=about)
             for split in _splits(protocol, seed, turns("subjects", subjects), clips)
         )
     pairs = _splits(protocol, seed, turns("subjects", subjects), turns("stimuli", stimuli))
-    return tuple(split.model_copy(update={"calibration": split.train.stimuli}) for split in pairs)
+    about = {"sites": dict(sites or {})}
+    return tuple(
+        split.model_copy(update=about | {"calibration": split.train.stimuli}) for split in pairs
+    )
 
 
 def _splits(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 
 from physiosync.config import Config
 from physiosync.errors import SplitError
@@ -52,6 +53,9 @@ class Split(Config):
     No validation or test trial is one of them."""
     stretch_seconds: int | None = None
     """Length of the stretches, where the stimuli are such."""
+    sites: dict[str, str] = Field(default_factory=dict)
+    """Subject -> where they were recorded, as far as it is known. Where people are held out, each
+    part has its share of each site."""
     note: str = ""
     """What whoever reads the file has to know."""
 
@@ -145,6 +149,7 @@ def subject_split(
     test: float = 0.2,
     seed: int = 0,
     calibration: Sequence[str] | float = 0.2,
+    sites: Mapping[str, str] | None = None,
 ) -> Split:
     """Hold whole subjects out.
 
@@ -154,6 +159,7 @@ def subject_split(
     validation, test : share of the subjects
     calibration : the calibration stimuli, or their share of all. Held-out people are not tested on
         them; people who are trained on are trained on them too
+    sites : subject -> where they were recorded; each part gets its share of each
 
     Raises
     ------
@@ -162,14 +168,19 @@ def subject_split(
     """
     rng = np.random.default_rng(seed)
     subjects, stimuli = _both(table)
-    people = _divided(subjects, "subjects", validation, test, rng)
+    people = _divided(subjects, "subjects", validation, test, rng, sites)
     fixed = calibration_stimuli(table, calibration, rng)
     tested = [name for name in stimuli if name not in fixed]
-    return _split("subject", seed, people, (stimuli, tested, tested), fixed)
+    return _split("subject", seed, people, (stimuli, tested, tested), fixed, sites)
 
 
 def both_split(
-    table: pd.DataFrame, *, validation: float = 0.2, test: float = 0.2, seed: int = 0
+    table: pd.DataFrame,
+    *,
+    validation: float = 0.2,
+    test: float = 0.2,
+    seed: int = 0,
+    sites: Mapping[str, str] | None = None,
 ) -> Split:
     """Hold whole stimuli and whole subjects out; test people are calibrated on training stimuli.
 
@@ -177,6 +188,7 @@ def both_split(
     ----------
     table : one row a trial, with "subject" and "stimulus"
     validation, test : share of the stimuli, and of the subjects
+    sites : subject -> where they were recorded; each part gets its share of each
 
     Raises
     ------
@@ -186,8 +198,8 @@ def both_split(
     rng = np.random.default_rng(seed)
     subjects, stimuli = _both(table)
     clips = _divided(stimuli, "stimuli", validation, test, rng)
-    people = _divided(subjects, "subjects", validation, test, rng)
-    return _split("both", seed, people, clips, tuple(clips[0]))
+    people = _divided(subjects, "subjects", validation, test, rng, sites)
+    return _split("both", seed, people, clips, tuple(clips[0]), sites)
 
 
 def folds(split: Split, *, seed: int = 0) -> tuple[Split, ...]:
@@ -202,7 +214,7 @@ def folds(split: Split, *, seed: int = 0) -> tuple[Split, ...]:
     clips = _turns(train.stimuli, validation.stimuli, rng)
     if split.knows_people:
         return split, *(_fold(split, (train.subjects, train.subjects), what) for what in clips)
-    people = _turns(train.subjects, validation.subjects, rng)
+    people = _turns(train.subjects, validation.subjects, rng, split.sites)
     if split.protocol == "subject":
         known = train.stimuli, validation.stimuli
         return split, *(_fold(split, who, known) for who in people)
@@ -261,7 +273,12 @@ def _both(table: pd.DataFrame) -> tuple[list[str], list[str]]:
 
 
 def _split(
-    protocol: Protocol, seed: int, people: _Parts, clips: _Parts, calibration: tuple[str, ...]
+    protocol: Protocol,
+    seed: int,
+    people: _Parts,
+    clips: _Parts,
+    calibration: tuple[str, ...],
+    sites: Mapping[str, str] | None = None,
 ) -> Split:
     parts = [
         Part(subjects=tuple(who), stimuli=tuple(what))
@@ -274,11 +291,17 @@ def _split(
         validation=parts[1],
         test=parts[2],
         calibration=calibration,
+        sites=dict(sites or {}),
     )
 
 
 def _divided(
-    names: list[str], what: str, validation: float, test: float, rng: np.random.Generator
+    names: list[str],
+    what: str,
+    validation: float,
+    test: float,
+    rng: np.random.Generator,
+    sites: Mapping[str, str] | None = None,
 ) -> _Parts:
     """Names of training, validation and test, each sorted."""
     n_validation, n_test = (max(1, round(share * len(names))) for share in (validation, test))
@@ -287,7 +310,7 @@ def _divided(
             f"expected at least {n_validation + n_test + 2} {what} for a split into training, "
             f"{n_validation} validation and {n_test} test {what}, found {len(names)}"
         )
-    shuffled = rng.permutation(names)
+    shuffled = _mixed(rng.permutation(names), sites or {})
     held = n_test + n_validation
     train, validated, tested = shuffled[held:], shuffled[n_test:held], shuffled[:n_test]
     return _names(train), _names(validated), _names(tested)
@@ -338,11 +361,14 @@ def _drawn_calibration(table: pd.DataFrame, share: float, rng: np.random.Generat
 
 
 def _turns(
-    train: tuple[str, ...], validation: tuple[str, ...], rng: np.random.Generator
+    train: tuple[str, ...],
+    validation: tuple[str, ...],
+    rng: np.random.Generator,
+    sites: Mapping[str, str] | None = None,
 ) -> list[_Turn]:
     """Training and validation names in which training names validate in turn."""
     size = len(validation)
-    others = rng.permutation(train)
+    others = _mixed(rng.permutation(train), sites or {})
     turns = []
     for start in range(0, len(others) - size + 1, size):
         held = tuple(_names(others[start : start + size]))
@@ -356,6 +382,19 @@ def _fold(split: Split, people: _Turn, clips: _Turn) -> Split:
         Part(subjects=who, stimuli=what) for who, what in zip(people, clips, strict=True)
     )
     return split.model_copy(update={"train": train, "validation": validation})
+
+
+def _mixed(names: NDArray[np.str_], sites: Mapping[str, str]) -> list[str]:
+    """The names in an order of which every run holds each site's share, as numbers allow.
+
+    Names of one site keep their order among themselves.
+    """
+    each: dict[str, list[str]] = {}
+    for name in names:
+        each.setdefault(sites.get(str(name), ""), []).append(str(name))
+    # The k-th of n at (k + 1/2) / n of the way.
+    way = {name: (k + 0.5) / len(mine) for mine in each.values() for k, name in enumerate(mine)}
+    return sorted(way, key=way.__getitem__)
 
 
 def _names(names: Iterable[str] | NDArray[np.str_]) -> list[str]:

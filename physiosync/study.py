@@ -348,7 +348,7 @@ class Study:
 
     def new_split(self) -> Split:
         """The split of a study that has none yet."""
-        return new_split(self.options, self.store.trials)
+        return new_split(self.options, self.store.trials, self.store.sites)
 
     @cached_property
     def workload(self) -> Workload:

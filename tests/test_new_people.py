@@ -60,6 +60,7 @@ def test_a_study_of_new_people_tests_them_alone(finished: Study) -> None:
     split = json.loads((folder / "split.json").read_text())
     assert split["protocol"] == "subject"
     assert split["calibration"] == ["video-02"]
+    assert set(split["sites"].values()) == {"Twente"}, "DEAP's s01 to s22"
     predictions = pd.read_parquet(folder / "predictions.parquet")
     assert set(predictions["subject"]) == set(split["test"]["subjects"])
     assert not set(split["test"]["subjects"]) & {

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -13,20 +14,11 @@ from physiosync.splits import (
     subject_folds,
     subject_split,
 )
-
-
-def _table(n_subjects: int = 4, n_stimuli: int = 20) -> pd.DataFrame:
-    rows = [
-        {"subject": f"s{s}", "stimulus": f"v{k:02d}"}
-        for s in range(n_subjects)
-        for k in range(n_stimuli)
-        if (s, k) != (1, 3)  # one trial was never recorded
-    ]
-    return pd.DataFrame(rows)
+from tests.trial_table import trial_table
 
 
 def test_parts_share_no_stimulus_and_cover_every_trial() -> None:
-    table = _table()
+    table = trial_table()
     split = stimulus_split(table, seed=3)
     parts = [split.trials(table, name) for name in ("train", "validation", "test")]
     assert sorted(i for part in parts for i in part) == list(table.index)
@@ -36,13 +28,13 @@ def test_parts_share_no_stimulus_and_cover_every_trial() -> None:
 
 
 def test_seed_decides() -> None:
-    table = _table()
+    table = trial_table()
     assert stimulus_split(table, seed=1) == stimulus_split(table.sample(frac=1), seed=1)
     assert stimulus_split(table, seed=1) != stimulus_split(table, seed=2)
 
 
 def test_folds_leave_the_test_part_alone_and_are_fresh() -> None:
-    table = _table()
+    table = trial_table()
     split = stimulus_split(table)
     found = folds(split)
     assert found[0] == split
@@ -58,7 +50,7 @@ def test_folds_leave_the_test_part_alone_and_are_fresh() -> None:
 
 
 def _held_out(protocol: Protocol) -> tuple[pd.DataFrame, Split]:
-    table = _table(n_subjects=10)
+    table = trial_table(n_subjects=10)
     return table, subject_split(table) if protocol == "subject" else both_split(table)
 
 
@@ -98,7 +90,7 @@ def test_everybody_is_scaled_alike_and_never_on_what_is_asked(protocol: Protocol
 
 
 def test_known_people_are_scaled_on_what_they_are_trained_on() -> None:
-    table = _table()
+    table = trial_table()
     split = stimulus_split(table)
     train, both = split.trials(table, "train"), split.trials(table, "train", "validation")
     assert split.scale_trials(table, final=False).tolist() == train.tolist()
@@ -124,8 +116,27 @@ def test_folds_of_people_are_fresh_and_leave_the_test_people_alone(protocol: Pro
             assert fold.calibration == fold.train.stimuli
 
 
+@pytest.mark.parametrize("split_of", [subject_split, both_split])
+def test_each_part_has_its_share_of_each_site(split_of: Callable[..., Split]) -> None:
+    """As of DEAP's 22 people in Twente and 10 in Geneva."""
+    table = trial_table(n_subjects=32)
+    sites = {f"s{k}": "Twente" if k < 22 else "Geneva" for k in range(32)}
+    for seed in range(10):
+        split = split_of(table, seed=seed, sites=sites)
+        parts = [split.test, *(fold.validation for fold in folds(split, seed=seed))]
+        assert len(parts) > 3
+        for part in parts:
+            geneva = sum(sites[name] == "Geneva" for name in part.subjects)
+            assert len(part.subjects) == 6
+            # 1.9 are due; what a part takes too few, the next ones have.
+            assert 1 <= geneva <= 3
+    assert split_of(table, seed=1, sites=dict.fromkeys(sites, "Twente")).test == (
+        split_of(table, seed=1).test
+    ), "one site is none"
+
+
 def test_subject_folds_test_everybody_once() -> None:
-    table = _table(n_subjects=10)
+    table = trial_table(n_subjects=10)
     found = subject_folds(table, 4, calibration=["v00"])
     tested = [name for fold in found for name in fold.test.subjects]
     assert sorted(tested) == sorted(set(table["subject"]))
@@ -150,7 +161,7 @@ def test_who_shares_no_stimulus_is_calibrated_and_tested_too(seed: int) -> None:
 
 
 def test_calibration_has_to_be_there_and_leave_something_to_test() -> None:
-    table = _table(n_subjects=10, n_stimuli=2)
+    table = trial_table(n_subjects=10, n_stimuli=2)
     with pytest.raises(SplitError, match="among v00, v01, found v7"):
         subject_split(table, calibration=["v7"])
     with pytest.raises(SplitError, match="found 2 calibration stimuli of 2"):
@@ -160,11 +171,11 @@ def test_calibration_has_to_be_there_and_leave_something_to_test() -> None:
 def test_too_few_subjects() -> None:
     for split in (subject_split, both_split):
         with pytest.raises(SplitError, match=r"at least 4 subjects .* found 3"):
-            split(_table(n_subjects=3))
+            split(trial_table(n_subjects=3))
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    split = stimulus_split(_table())
+    split = stimulus_split(trial_table())
     split.save(tmp_path / "split.json")
     assert Split.load(tmp_path / "split.json") == split
 
@@ -179,4 +190,4 @@ def test_a_damaged_split_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_too_few_stimuli() -> None:
     with pytest.raises(SplitError, match="found 3"):
-        stimulus_split(_table(n_stimuli=3))
+        stimulus_split(trial_table(n_stimuli=3))

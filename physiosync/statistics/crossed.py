@@ -48,11 +48,11 @@ def crossed_test(
     Balanced accuracy is first made a weighted sum of trials (`scores.weighted`), then linearised:
     each trial's share in its error is its weight times its score less the mean of its class, so
     that knowing which clips are high costs nothing. Squared sums over subjects, over clips and over
-    each subject's trials of a clip give V_s, V_c and V_sc. The variance is the largest of V_s, V_c and V_s + V_c -
-    V_sc (Cameron, Gelbach & Miller 2011, guarded as MacKinnon, Nielsen & Webb 2024 advise), with
-    Satterthwaite's degrees of freedom, V^2 / (V_s^2 / df_s + V_c^2 / df_c), as in a quasi-F (Clark
-    1973). V_s is scaled by S / (S - 1), df_s is S - 1. Clips weigh unequally, so V_c and df_c are
-    what independent clip effects would give (Bell & McCaffrey 2002).
+    each subject's trials of a clip give V_s, V_c and V_sc. The variance is the largest of V_s, V_c
+    and V_s + V_c - V_sc (Cameron, Gelbach & Miller 2011, guarded as MacKinnon, Nielsen & Webb 2024
+    advise), with Satterthwaite's degrees of freedom, V^2 / (V_s^2 / df_s + V_c^2 / df_c), as in a
+    quasi-F (Clark 1973). V_s is scaled by S / (S - 1), df_s is S - 1. Clips weigh unequally, so V_c
+    and df_c are what independent clip effects would give (Bell & McCaffrey 2002).
     `tests/benchmarks/levels.py` measures its false positives and its power.
 
     Parameters
