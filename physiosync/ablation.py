@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,22 +15,14 @@ from physiosync.config import Config
 from physiosync.errors import SamplingError, StudyError
 from physiosync.loading import complete_trials, of_same_people
 from physiosync.model import PhysioSync
+from physiosync.model_config import ROLES, Role
 from physiosync.predictions import prediction_rows
 from physiosync.pretraining import Pretraining, PretrainingConfig, moment_sampler
-from physiosync.probing import (
-    Embedding,
-    Floats,
-    Ints,
-    covering_windows,
-    embedding,
-    predict_trials,
-)
+from physiosync.probing import Ints, covering_windows, embedding, predict_trials
 from physiosync.splits import Split
 from physiosync.tasks import Workload, write_predictions
 from physiosync.training import DivergedError
 from physiosync.windows import WindowStore
-
-Signals = Literal["both", "eeg", "pps"]
 
 #: What all others are compared with.
 DEFAULT = "default"
@@ -46,7 +38,7 @@ class Variant:
     group : what it belongs with
     words : in tables and figures
     changes : fields of `PretrainingConfig`; of "augmentation" those that differ
-    signals : whose features the probe is given
+    roles : whose features the probe is given
     trained : whether it is pretrained at all
     """
 
@@ -54,7 +46,7 @@ class Variant:
     group: str
     words: str
     changes: Mapping[str, Any] = field(default_factory=dict)
-    signals: Signals = "both"
+    roles: tuple[Role, ...] = ROLES
     trained: bool = True
 
     def config(self, base: PretrainingConfig) -> PretrainingConfig:
@@ -89,8 +81,8 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("no-tcl-short", "terms", "without LS-TCL short", {"w_tcl_short": 0.0}),
     Variant("no-tcl", "terms", "without LS-TCL (CM-CA alone)", {"w_eeg": 0.0, "w_pps": 0.0}),
     Variant("no-cmca", "terms", "without CM-CA (LS-TCL alone)", {"w_cmca": 0.0}),
-    Variant("eeg-only", "terms", "EEG only", {"w_pps": 0.0, "w_cmca": 0.0}, signals="eeg"),
-    Variant("pps-only", "terms", "PPS only", {"w_eeg": 0.0, "w_cmca": 0.0}, signals="pps"),
+    Variant("eeg-only", "terms", "EEG only", {"w_pps": 0.0, "w_cmca": 0.0}, roles=("eeg",)),
+    Variant("pps-only", "terms", "PPS only", {"w_eeg": 0.0, "w_cmca": 0.0}, roles=("pps",)),
     Variant("groups-2", "pairs", "groups of 2, pooled", {"group_size": 2}),
     Variant("groups-4", "pairs", "groups of 4, pooled", {"group_size": 4}),
     Variant(
@@ -171,7 +163,7 @@ class AblationTask(Config):
     """Identity of the signals, labels and probe."""
     variant: str
     config: PretrainingConfig
-    signals: Signals
+    roles: tuple[Role, ...]
     trained: bool
     split: Split
     """Its validation part is held out; its test part stays closed."""
@@ -219,7 +211,7 @@ class AblationTask(Config):
             for ids in (train, held)
         ]
         probabilities = predict_trials(
-            _of_signals(embedding(model, run.loader), model, self.signals),
+            embedding(model, run.loader, roles=self.roles),
             table,
             *parts,
             labels=labels,
@@ -236,16 +228,3 @@ class AblationTask(Config):
             ],
             ignore_index=True,
         )
-
-
-def _of_signals(embed: Embedding, model: PhysioSync, signals: Signals) -> Embedding:
-    """The part of the embedding that comes from one encoder; see `PhysioSync.embed`."""
-    if signals == "both":
-        return embed
-    n_eeg = model.n_features("eeg", "long") + model.n_features("eeg", "short")
-    some = slice(None, n_eeg) if signals == "eeg" else slice(n_eeg, None)
-
-    def part(trials: Ints, starts: Ints) -> Floats:
-        return embed(trials, starts)[:, some]
-
-    return part

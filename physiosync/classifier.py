@@ -16,7 +16,8 @@ from physiosync.errors import SplitError
 from physiosync.fusion import FusionClassifier, LinearClassifier
 from physiosync.labels import Labels
 from physiosync.loading import Loader, complete_trials, scaled_loader
-from physiosync.model import Features, ModelConfig, PhysioSync
+from physiosync.model import Features, PhysioSync
+from physiosync.model_config import ModelConfig
 from physiosync.predictions import prediction_rows
 from physiosync.probing import Windows, covering_windows
 from physiosync.windows import WindowStore

@@ -6,12 +6,12 @@ what any contrastive pretraining on these signals would give.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from physiosync.augmentation import AugmentationConfig
-from physiosync.errors import SamplingError, StudyError
+from physiosync.best import metrics_of, promoted
+from physiosync.errors import SamplingError
 from physiosync.pretraining import PretrainingConfig, moment_sampler
 from physiosync.splits import folds
 from physiosync.tasks import FinalistTask, Workload
@@ -64,10 +64,7 @@ def control_tasks(
     StudyError
         If nothing was promoted yet.
     """
-    path = folder / "best" / "rank-1" / "metrics.json"
-    if not path.is_file():
-        raise StudyError(f"{path}: expected a promoted encoder, found none; run 'promote' first")
-    metrics = json.loads(path.read_text())
+    metrics = metrics_of(promoted(folder)[0])
     store, fold = workload.store(), int(metrics["fold"])
     split = folds(workload.split, seed=seed)[fold]
     train = store.trials.loc[split.trials(store.trials, "train")]
@@ -99,10 +96,9 @@ def trained(
     """Method -> its encoder; and `sentences`, with one more for each run that left none."""
     encoders, said = {}, list(sentences)
     for method, task in tasks.items():
-        path = task.output / "metrics.json"
-        if not path.is_file():
+        if not task.output.is_dir():
             said.append(f"no control encoder for {method}: the stage 'controls' was not run")
-        elif json.loads(path.read_text())["best_epoch"]:
+        elif metrics_of(task.output)["best_epoch"]:
             encoders[method] = task.output
         else:
             said.append(f"no control encoder for {method}: its loss did not stay finite")

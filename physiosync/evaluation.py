@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,7 +10,7 @@ import numpy as np
 
 from physiosync.baselines.methods import CLASSICAL, PROBES
 from physiosync.baselines.peripheral import ARTEFACTS
-from physiosync.errors import StudyError
+from physiosync.best import metrics_of, promoted
 from physiosync.finetuning import FinetuningConfig
 from physiosync.further_tasks import AnalysisTask, PooledTask
 from physiosync.model import PhysioSync
@@ -31,10 +30,8 @@ def pooled_tasks(
     """
     if workload.split.stretch_seconds is not None:
         return []  # Under the papers' protocol no comparison is worth a training of its own.
-    best = folder / "best" / "rank-1"
-    if not best.is_dir():
-        raise StudyError(f"{folder / 'best'}: expected promoted encoders, found none")
-    metrics = json.loads((best / "metrics.json").read_text())
+    best = promoted(folder)[0]
+    metrics = metrics_of(best)
     budget = PretrainingConfig.model_validate(metrics["pretraining"])
     return [
         PooledTask(
@@ -72,7 +69,7 @@ def tasks_on_test_part(
     ----------
     controls : method -> the encoder that its probe judges (see `controls.py`)
     """
-    best = _promoted(folder)
+    best = promoted(folder)
     networks = [PhysioSync.from_pretrained(path).config for path in best]
     network = networks[0]
     split = workload.split
@@ -98,9 +95,9 @@ def tasks_on_test_part(
         )
 
     for path in best:
-        uid = json.loads((path / "metrics.json").read_text())["configuration"]
+        uid = metrics_of(path)["configuration"]
         jobs("pretrained" if path.name == "rank-1" else f"pretrained {path.name}", path, uid)
-    first = json.loads((best[0] / "metrics.json").read_text())["configuration"]
+    first = metrics_of(best[0])["configuration"]
     jobs("scratch", None, f"scratch-{first}")
     if split.stretch_seconds is None:
         jobs("scratch_pooled", _pooled(folder, first), f"scratch-pooled-{first}")
@@ -146,15 +143,8 @@ def tasks_on_test_part(
 
 def absent_methods(folder: Path, workload: Workload) -> list[str]:
     """Why baselines have no row, or read less than they might, in sentences."""
-    network = PhysioSync.from_pretrained(_promoted(folder)[0]).config
+    network = PhysioSync.from_pretrained(promoted(folder)[0]).config
     return artefact_modalities(workload, network.long_times)[1]
-
-
-def _promoted(folder: Path) -> list[Path]:
-    best = sorted((folder / "best").glob("rank-*"), key=lambda p: int(p.name[5:]))
-    if not best:
-        raise StudyError(f"{folder / 'best'}: expected promoted encoders, found none")
-    return best
 
 
 def _knows_tested_stimuli(workload: Workload, n_times: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill, wrap
@@ -13,6 +12,7 @@ import pandas as pd
 from physiosync import evidence, scrutiny, scrutiny_page
 from physiosync import report as reporting
 from physiosync.audit.run import kept_audit
+from physiosync.best import metrics_of, promoted
 from physiosync.files import atomic_path
 from physiosync.labels import Labels
 from physiosync.ledger import Ledger
@@ -89,7 +89,7 @@ def report(
     split = Split.load(folds[0] / "split.json")
     unit, table, compared = tables_of(everywhere, split)
     one_for_all = bool(identity["pooled"]) or not split.knows_people
-    best = [json.loads((path / "best/rank-1/metrics.json").read_text()) for path in folds]
+    best = [metrics_of(promoted(path)[0]) for path in folds]
     validation = evidence.validation_beside_test(
         table,
         sum(m["mean_validation_score"] for m in best) / len(best),

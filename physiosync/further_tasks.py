@@ -15,7 +15,8 @@ from physiosync.config import Config
 from physiosync.finetuning import FinetuningConfig
 from physiosync.kshot import ShotsConfig, kshot_rows_of_features
 from physiosync.loading import of_same_people, usable_trials
-from physiosync.model import ModelConfig, PhysioSync
+from physiosync.model import PhysioSync
+from physiosync.model_config import ModelConfig
 from physiosync.pooled import train_pooled
 from physiosync.tasks import Workload, write_predictions
 from physiosync.training import seed_everything

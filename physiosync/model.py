@@ -6,77 +6,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from numpy.typing import NDArray
-from pydantic import model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import physiosync
-from physiosync.config import Config
-from physiosync.encoders import EncoderConfig, build_encoder
+from physiosync.encoders import build_encoder
 from physiosync.errors import CheckpointError
 from physiosync.files import atomic_folder
+from physiosync.model_card import model_card
+from physiosync.model_config import ROLES, Length, ModelConfig, Role
 from physiosync.provenance import FILE, Seen
-from physiosync.sampling import Pairing
-from physiosync.scaling import ScalingKind
-
-Role = Literal["eeg", "pps"]
-Length = Literal["long", "short"]
 
 _HUB = "hub:"
-
-
-class ModelConfig(Config):
-    """Everything needed to build the network again and to feed it rightly."""
-
-    encoder: EncoderConfig
-    sfreq: float
-    """Sampling rate in Hz of everything fed in."""
-    eeg_channels: tuple[str, ...]
-    pps_channels: dict[str, tuple[str, ...]]
-    """PPS modality -> its channels; the PPS tensor holds them in this order."""
-    pps_lag_seconds: dict[str, float]
-    """PPS modality -> how much later than the EEG its window starts."""
-    short_seconds: float
-    long_pieces: int
-    """A long window is this many short ones."""
-    scaling: ScalingKind
-    """How the inputs were standardised; see `physiosync.scaling`."""
-    pairing: Pairing = "stimulus"
-    """What pretraining pairs; see `physiosync.pretraining`."""
-
-    @model_validator(mode="after")
-    def _same_modalities(self) -> ModelConfig:
-        if list(self.pps_lag_seconds) != list(self.pps_channels):
-            raise ValueError(
-                f"pps_lag_seconds must name {list(self.pps_channels)} in this order, "
-                f"but got {list(self.pps_lag_seconds)}"
-            )
-        return self
-
-    @property
-    def short_times(self) -> int:
-        """Samples of a short window."""
-        return round(self.short_seconds * self.sfreq)
-
-    @property
-    def long_times(self) -> int:
-        """Samples of a long window."""
-        return self.short_times * self.long_pieces
-
-    @property
-    def lags(self) -> dict[str, int]:
-        """PPS modality -> lag in samples."""
-        return {name: round(s * self.sfreq) for name, s in self.pps_lag_seconds.items()}
-
-    def n_chans(self, role: Role) -> int:
-        """Channels of the EEG, or of all PPS modalities together."""
-        if role == "eeg":
-            return len(self.eeg_channels)
-        return sum(len(names) for names in self.pps_channels.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +62,8 @@ class PhysioSync(nn.Module):
         self.seen: Seen | None = None
         self._shared = config.encoder.family == "patch"
         self.encoders = nn.ModuleDict()
-        roles: tuple[Role, ...] = ("eeg", "pps")
         lengths: tuple[Length, ...] = ("long", "short")
-        for role in roles:
+        for role in ROLES:
             for length in lengths:
                 key = self._key(role, length)
                 if key not in self.encoders:
@@ -225,7 +168,7 @@ class PhysioSync(nn.Module):
             weights = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
             save_file(weights, part / "model.safetensors")
             (part / "metrics.json").write_text(json.dumps(dict(metrics or {}), indent=1))
-            (part / "README.md").write_text(_model_card(self.config, dict(metrics or {})))
+            (part / "README.md").write_text(model_card(self.config, dict(metrics or {})))
             if self.seen is not None:
                 (part / FILE).write_text(self.seen.model_dump_json())
 
@@ -312,37 +255,3 @@ def _load_strictly(model: nn.Module, path: Path) -> None:
         if found[key].is_floating_point() and not bool(torch.isfinite(found[key]).all()):
             raise CheckpointError(path, key, expected="finite numbers", found="NaN or infinity")
     model.load_state_dict(found, strict=True)
-
-
-def _model_card(config: ModelConfig, metrics: Mapping[str, Any]) -> str:
-    lags = ", ".join(f"{name} {s:g} s" for name, s in config.pps_lag_seconds.items())
-    pps = ", ".join(n for names in config.pps_channels.values() for n in names)
-    pairs = {
-        "stimulus": "people who met the same stimulus at the same time",
-        "recording": "EEG and PPS of one person, and neighbouring windows; no stimulus is shared",
-    }
-    scores = "\n".join(f"| {name} | {value} |" for name, value in metrics.items())
-    return f"""---
-library_name: physiosync
-tags: [eeg, physiological-signals, self-supervised]
----
-# PhysioSync encoder
-
-Made by physiosync {physiosync.__version__}. Encodes {config.long_times} samples at
-{config.sfreq:g} Hz ({config.long_pieces} pieces of {config.short_seconds:g} s).
-
-* EEG channels, in order: {", ".join(config.eeg_channels)}
-* PPS channels, in order: {pps}; windows start later than the EEG's by {lags}
-* Inputs are standardised: {config.scaling}
-* Pairs of pretraining: {config.pairing} ({pairs[config.pairing]})
-
-```python
-from physiosync.model import PhysioSync
-model = PhysioSync.from_pretrained("this folder")
-vectors = model.embed(eeg, pps)
-```
-
-| metric | value |
-|---|---|
-{scores}
-"""

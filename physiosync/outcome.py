@@ -1,9 +1,7 @@
-"""The results folder: best/, finetune/, the compacted tables, and what the report is given."""
+"""The results folder: the compacted tables, and what the report is given."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
@@ -17,13 +15,13 @@ from physiosync import evidence, scrutiny, scrutiny_page
 from physiosync import report as reporting
 from physiosync.audit.run import kept_audit
 from physiosync.baselines.methods import PROBES
+from physiosync.best import metrics_of, promoted
 from physiosync.evaluation import TestTask
 from physiosync.files import atomic_path
 from physiosync.finetuning import FinetuningConfig
 from physiosync.further_tasks import KSHOT, AnalysisTask
 from physiosync.labels import Labels
 from physiosync.ledger import Ledger
-from physiosync.model import PhysioSync
 from physiosync.predictions import scores_of
 from physiosync.pretraining import PretrainingConfig
 from physiosync.search import finished
@@ -39,7 +37,7 @@ def finalist_scores(tasks: Sequence[FinalistTask], *, default: PretrainingConfig
     "path"."""
     rows = []
     for task in tasks:
-        metrics = json.loads((task.output / "metrics.json").read_text())
+        metrics = metrics_of(task.output)
         rows.append(
             {
                 "configuration": task.config.uid(),
@@ -52,48 +50,6 @@ def finalist_scores(tasks: Sequence[FinalistTask], *, default: PretrainingConfig
             }
         )
     return pd.DataFrame(rows)
-
-
-def write_best(
-    folder: Path,
-    tasks: Sequence[FinalistTask],
-    scores: pd.DataFrame,
-    winners: pd.DataFrame,
-    *,
-    synthetic: bool,
-) -> None:
-    """Fill best/rank-k with the winners' encoders, each of its first fold and seed.
-
-    The first, not the best of its runs: that would choose luck.
-    """
-    for rank, (uid, row) in enumerate(winners.iterrows(), 1):
-        first = next(task for task in tasks if task.config.uid() == uid)
-        metrics = json.loads((first.output / "metrics.json").read_text())
-        metrics |= {
-            "data": "SYNTHETIC" if synthetic else "recordings",
-            "protocol": evidence.protocol_in_words(first.split.protocol),
-            "rank": rank,
-            "mean_validation_score": float(row["mean"]),
-            "standard_error": float(row["standard_error"]),
-            "runs": int(row["runs"]),
-            "is_default": bool(scores.set_index("configuration").loc[[uid], "is_default"].iloc[0]),
-            "pretraining": first.config.model_dump(mode="json"),
-        }
-        target = folder / "best" / f"rank-{rank}"
-        if not _holds(target, str(uid)):
-            PhysioSync.from_pretrained(first.output).save_pretrained(target, metrics=metrics)
-    for stale in sorted((folder / "best").glob("rank-*")):
-        if int(stale.name.removeprefix("rank-")) > len(winners):
-            shutil.rmtree(stale)
-
-
-def _holds(folder: Path, uid: str) -> bool:
-    """Whether a best/ folder already holds this configuration."""
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return bool(metrics.get("configuration") == uid)
 
 
 def compact(folder: Path, tasks: Sequence[TestTask]) -> None:
@@ -210,7 +166,7 @@ def report(
     protocol = evidence.protocol_in_words(split.protocol)
     pooled = bool(content["identity"]["pooled"]) or not split.knows_people
     unit, table, compared = tables_of(predictions, split)
-    best = json.loads((folder / "best" / "rank-1" / "metrics.json").read_text())
+    best = metrics_of(promoted(folder)[0])
     validation = evidence.validation_beside_test(
         table, best["mean_validation_score"], labels.objective, unit=unit
     )

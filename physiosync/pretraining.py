@@ -20,7 +20,8 @@ from physiosync.config import Config
 from physiosync.encoders import EncoderConfig
 from physiosync.loading import Loader, complete_trials, of_same_people, scaled_loader
 from physiosync.losses import total_loss
-from physiosync.model import Length, ModelConfig, PhysioSync, Role
+from physiosync.model import PhysioSync
+from physiosync.model_config import Length, ModelConfig, Role
 from physiosync.pretraining_net import PretrainingNet
 from physiosync.provenance import Seen
 from physiosync.recording_sampling import RecordingSampler

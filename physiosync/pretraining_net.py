@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from physiosync.encoders import build_cmca_head, build_projector
 from physiosync.losses import cm_ca, ls_tcl, pool_group, retrieval_accuracy
-from physiosync.model import Length, ModelConfig, PhysioSync, Role
+from physiosync.model import PhysioSync
+from physiosync.model_config import Length, ModelConfig, Role
 
 _ROLES: tuple[Role, ...] = ("eeg", "pps")
 _LENGTHS: tuple[Length, ...] = ("long", "short")

@@ -20,6 +20,7 @@ from physiosync.errors import SplitError
 from physiosync.labels import Labels
 from physiosync.loading import Loader
 from physiosync.model import PhysioSync
+from physiosync.model_config import ROLES, Role
 from physiosync.scoring import balanced_accuracy, chance_corrected, mean_by
 
 Ints = NDArray[np.int64]
@@ -79,10 +80,27 @@ def covering_windows(
     return Windows(*(np.concatenate(column) for column in columns))
 
 
-def embedding(model: PhysioSync, loader: Loader, *, batch_size: int = 256) -> Embedding:
-    """The frozen model as a function of windows."""
+def embedding(
+    model: PhysioSync,
+    loader: Loader,
+    *,
+    roles: Sequence[Role] = ROLES,
+    batch_size: int = 256,
+) -> Embedding:
+    """The frozen model as a function of windows.
+
+    Parameters
+    ----------
+    roles : whose features are wanted, of those that `PhysioSync.embed` joins
+    """
     device = next(model.parameters()).device
     n_times = model.config.long_times
+    wanted = np.concatenate(
+        [
+            np.full(model.n_features(role, "long") + model.n_features(role, "short"), role in roles)
+            for role in ROLES
+        ]
+    )
 
     def embed(trials: Ints, starts: Ints) -> Floats:
         rows = []
@@ -91,7 +109,7 @@ def embedding(model: PhysioSync, loader: Loader, *, batch_size: int = 256) -> Em
             eeg = loader.eeg(trials[some], starts[some], n_times).to(device)
             pps = loader.pps(trials[some], starts[some], n_times).to(device)
             rows.append(model.embed(eeg, pps).cpu())
-        return torch.cat(rows).numpy()
+        return torch.cat(rows).numpy()[:, wanted]
 
     return embed
 

@@ -12,6 +12,7 @@ import optuna
 
 from physiosync import outcome, promotion
 from physiosync.audit.run import audit_encoders, audit_once, demand_passed
+from physiosync.best import promoted, write_best
 from physiosync.controls import control_tasks, trained
 from physiosync.errors import StudyError
 from physiosync.evaluation import TestTask, absent_methods, pooled_tasks, tasks_on_test_part
@@ -239,14 +240,14 @@ class Study:
         }
         ranking = promotion.one_standard_error(scores, costs)
         winners = ranking.head(self.options.promote)
-        outcome.write_best(self.folder, tasks, scores, winners, synthetic=self.synthetic)
+        write_best(self.folder, tasks, scores, winners, synthetic=self.synthetic)
         log.info("promote: %d of %d finalists to best/", len(winners), len(ranking))
         for rank, (uid, row) in enumerate(winners.iterrows(), 1):
             log.info(
                 "  rank-%d: %s, on fresh folds %s; 0 chance, 1 perfect",
                 rank, uid, promotion.result_in_words(row),
             )  # fmt: skip
-        path, best = self.folder / "split.json", sorted((self.folder / "best").glob("rank-*"))
+        path, best = self.folder / "split.json", promoted(self.folder)
         audited = audit_encoders(self.data.recorded, path, self.folder / "audit.json", best)
         demand_passed(audited, path)
 

@@ -21,7 +21,8 @@ from physiosync.kshot import kshot_rows
 from physiosync.labels import Labels
 from physiosync.loading import complete_trials, of_same_people, usable_trials
 from physiosync.mirror import Copies, Mirror
-from physiosync.model import ModelConfig, PhysioSync
+from physiosync.model import PhysioSync
+from physiosync.model_config import ModelConfig
 from physiosync.pretraining import EpochReport, Pretraining, PretrainingConfig
 from physiosync.probing import Probe, ProbeConfig
 from physiosync.shards import read_info

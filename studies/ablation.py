@@ -178,7 +178,7 @@ def planned(options: Options, shards: tuple[Path, ...], store: WindowStore) -> l
                     data=data,
                     variant=variant.name,
                     config=variant.config(options.base),
-                    signals=variant.signals,
+                    roles=variant.roles,
                     trained=variant.trained,
                     split=part,
                     fold=fold,

@@ -98,7 +98,7 @@ def task(store: WindowStore, shards: list[Path], cache: Path, out: Path, name: s
         data="made up",
         variant=name,
         config=variant.config(BASE),
-        signals=variant.signals,
+        roles=variant.roles,
         trained=variant.trained,
         split=folds(split)[1],
         fold=1,
@@ -134,7 +134,7 @@ def test_a_runs_identity_is_what_it_computes(
     one = task(store, shards, cache, tmp_path, DEFAULT)
     moved = one.model_copy(update={"output": tmp_path / "elsewhere.parquet"})
     assert one.uid() == moved.uid()
-    for update in ({"seed": 4}, {"trained": False}, {"signals": "eeg"}, {"data": "other"}):
+    for update in ({"seed": 4}, {"trained": False}, {"roles": ("eeg",)}, {"data": "other"}):
         assert one.uid() != one.model_copy(update=update).uid()
     assert one.uid() != task(store, shards, cache, tmp_path, "no-cmca").uid()
 

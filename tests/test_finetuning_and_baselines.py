@@ -22,7 +22,8 @@ from physiosync.finetuning import FinetuningConfig, finetune, fit_heads
 from physiosync.kshot import ShotsConfig
 from physiosync.labels import Labels
 from physiosync.loading import Loader
-from physiosync.model import ModelConfig, PhysioSync
+from physiosync.model import PhysioSync
+from physiosync.model_config import ModelConfig
 from physiosync.preprocessing import PreprocessingConfig
 from physiosync.probing import ProbeConfig, covering_windows, embedding, fit_predict
 from physiosync.recordings.base import Channels, Recording, Trial

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from physiosync.encoders import EncoderConfig
 from physiosync.errors import CheckpointError
-from physiosync.model import ModelConfig, PhysioSync
+from physiosync.model import PhysioSync
+from physiosync.model_config import ModelConfig
 from physiosync.provenance import Seen
 
 PATCH = EncoderConfig(width=16, depth=1, heads=2, dropout=0.5, projector=(16, 8), cmca=8)
@@ -100,6 +101,21 @@ def test_pps_keep_their_order(saved: Path) -> None:
     card = (saved / "README.md").read_text()
     assert "RESP, GSR-L, GSR-R" in card
     assert "resp 1 s, gsr 2.5 s" in card
+
+
+def test_the_card_begins_with_what_the_data_were(tmp_path: Path) -> None:
+    metrics = {
+        "validation_score": 0.123456789,
+        "data": "SYNTHETIC",
+        "is_default": True,
+        "pretraining": {"epochs": 6},
+    }
+    made().save_pretrained(tmp_path / "model", metrics=metrics)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "| validation score | 0.123 |" in card
+    assert "| is default | yes |" in card
+    assert card.index("* Data: SYNTHETIC") < card.index("* EEG channels")
+    assert json.loads(card.split("```json")[1].split("```")[0]) == {"epochs": 6}
 
 
 def test_saving_again_replaces_the_whole_folder(saved: Path) -> None:

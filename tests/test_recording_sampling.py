@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from physiosync.encoders import EncoderConfig
 from physiosync.errors import SamplingError
 from physiosync.losses import cm_ca
-from physiosync.model import ModelConfig
+from physiosync.model_config import ModelConfig
 from physiosync.pretraining import PretrainingConfig, moment_sampler
 from physiosync.pretraining_net import PretrainingNet
 from physiosync.recording_sampling import RecordingSampler

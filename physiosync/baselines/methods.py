@@ -17,7 +17,7 @@ from physiosync.baselines.spectral import (
     log_band_power,
 )
 from physiosync.labels import Labels
-from physiosync.model import Role
+from physiosync.model_config import Role
 from physiosync.windows import WindowStore
 
 #: What needs no encoder, in the order of a table. "clip_consensus" only where others saw the clip,

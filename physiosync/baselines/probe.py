@@ -10,15 +10,10 @@ from numpy.typing import NDArray
 
 from physiosync.labels import Labels
 from physiosync.loading import complete_trials, scaled_loader
-from physiosync.model import PhysioSync, Role
+from physiosync.model import PhysioSync
+from physiosync.model_config import ROLES, Role
 from physiosync.predictions import prediction_rows
-from physiosync.probing import (
-    Embedding,
-    Floats,
-    covering_windows,
-    embedding,
-    predict_trials,
-)
+from physiosync.probing import covering_windows, embedding, predict_trials
 from physiosync.scoring import mean_by
 from physiosync.windows import WindowStore
 
@@ -34,7 +29,7 @@ def frozen_probe(
     labels: Labels,
     penalty: float,
     scale: Ints | None = None,
-    roles: Sequence[Role] = ("eeg", "pps"),
+    roles: Sequence[Role] = ROLES,
 ) -> pd.DataFrame:
     """A linear probe on the frozen encoders, over all subjects together.
 
@@ -56,7 +51,7 @@ def frozen_probe(
         for trials in (train, test)
     ]
     probabilities = predict_trials(
-        _of_roles(embedding(model, loader), model, roles),
+        embedding(model, loader, roles=roles),
         table,
         windows[0],
         windows[1],
@@ -97,19 +92,3 @@ def trial_features(
     loader = scaled_loader(store, scale, model.config.lags, model.config.scaling)
     names, mean = mean_by(embedding(model, loader)(windows.trials, windows.starts), windows.trials)
     return pd.DataFrame(mean, index=names)
-
-
-def _of_roles(embed: Embedding, model: PhysioSync, roles: Sequence[Role]) -> Embedding:
-    """Those columns of an embedding (long and short EEG, then long and short PPS)."""
-    every: tuple[Role, ...] = ("eeg", "pps")
-    kept = np.concatenate(
-        [
-            np.full(model.n_features(role, "long") + model.n_features(role, "short"), role in roles)
-            for role in every
-        ]
-    )
-
-    def some(trials: Ints, starts: Ints) -> Floats:
-        return embed(trials, starts)[:, kept]
-
-    return some
