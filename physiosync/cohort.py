@@ -71,6 +71,12 @@ def trial_table(infos: Sequence[ShardInfo], modalities: Sequence[str]) -> pd.Dat
     return pd.DataFrame(rows).rename_axis("trial")
 
 
+def rating_names(table: pd.DataFrame) -> list[str]:
+    """The columns of `trial_table` that hold ratings."""
+    others = ("subject", "stimulus", "order", "n_times")
+    return [name for name in table if name not in others and not name.startswith("has_")]
+
+
 def content_hash(
     infos: Sequence[ShardInfo], modalities: Sequence[str], rows: Iterable[tuple[int, int]]
 ) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from physiosync.cohort import rating_names
 from physiosync.errors import StudyError
 from physiosync.labels import Labels
 from physiosync.loading import usable_trials
@@ -72,8 +73,7 @@ def check_feasible(
 
 def _check_labels(options: StudyOptions, table: pd.DataFrame) -> None:
     """Refuse a study whose recordings don't hold what it is to predict."""
-    beside = ("subject", "stimulus", "order", "n_times")
-    ratings = [name for name in table if name not in beside and not name.startswith("has_")]
+    ratings = rating_names(table)
     held = ", ".join(ratings) or "none"
     if options.label is not None and options.label not in ratings:
         raise StudyError(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import fill, wrap
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
 
-from physiosync import evidence, scrutiny, scrutiny_page
+from physiosync import evidence, headline, scrutiny, scrutiny_page
 from physiosync import report as reporting
 from physiosync.audit.run import kept_audit
 from physiosync.best import metrics_of, promoted
 from physiosync.files import atomic_path
 from physiosync.labels import Labels
 from physiosync.ledger import Ledger
-from physiosync.outcome import data_in_words, tables_of
+from physiosync.outcome import tables_of
 from physiosync.predictions import trial_predictions
 from physiosync.scoring import score_by_subject
 from physiosync.splits import Split
@@ -88,7 +88,6 @@ def report(
     everywhere = predictions[predictions["method"].map(in_folds) == len(folds)]
     split = Split.load(folds[0] / "split.json")
     unit, table, compared = tables_of(everywhere, split)
-    one_for_all = bool(identity["pooled"]) or not split.knows_people
     best = [metrics_of(promoted(path)[0]) for path in folds]
     validation = evidence.validation_beside_test(
         table,
@@ -100,27 +99,24 @@ def report(
         evidence.openings_in_words(Ledger(path).read()["test_openings"], n)
         for path, n in zip(folds, trials, strict=True)
     ]
-    protocol = evidence.protocol_in_words(identity["protocol"])
     sentences = [SHARED_TRAINING, BELOW_CHANCE] if unit == reporting.TRIALS else []
     if identity["protocol"] == "both":
         sentences.append(DIAGONAL.format(n=len(folds)))
     if identity["reuse_search"]:
         sentences.append(REUSED_SEARCH)
-    header = {
-        "study": f"{content['options']['name']}, {len(folds)} folds",
-        "data": "synthetic cohort" if synthetic else data_in_words(content["options"]),
-        "protocol": protocol,
-        "pairing": identity["pairing"],
-        "fine-tuning": "one classifier for all people" if one_for_all else "one for each person",
-        "search": "in fold 1 alone, re-used" if identity["reuse_search"] else "one a fold",
-        "seed": str(identity["seed"]),
-        "openings of the test parts": "; ".join(
-            f"fold {n}: {said}" for n, said in enumerate(openings, 1)
-        ),
-        "validation beside test": validation,
-        "versions": ", ".join(f"{k} {v}" for k, v in content["versions"].items()),
-        "code": str(content["git_revision"]),
-    }
+    header = headline.header(
+        content,
+        split,
+        {
+            "search": "in fold 1 alone, re-used" if identity["reuse_search"] else "one a fold",
+            "openings of the test parts": "; ".join(
+                f"fold {n}: {said}" for n, said in enumerate(openings, 1)
+            ),
+            "validation beside test": validation,
+        },
+        name=f"{content['options']['name']}, {len(folds)} folds",
+        synthetic=synthetic,
+    )
     warnings, beside = [], None
     if split.stretch_seconds is None:
         warnings = scrutiny.too_few(everywhere)
@@ -139,13 +135,7 @@ def report(
             *reporting.left_out(notes),
         ],
     )
-    kind = "SYNTHETIC data, " if synthetic else ""
-    title = f"{kind}protocol {protocol}; {len(folds)} folds; balanced accuracy of test {unit}"
-    title = fill(title, width=100)
-    if identity["pairing"] == "recording":
-        title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
-    if one_for_all and split.knows_people:
-        title += "\none classifier fine-tuned on all people (pooled)"
+    title = headline.title(content, split, unit=unit, synthetic=synthetic, folds=len(folds))
     return "\n".join(
         [
             reporting.render_text(

@@ -23,6 +23,7 @@ import torch
 from pydantic import Field
 
 from physiosync.baselines import band_power, frozen_probe, majority
+from physiosync.cohort import rating_names
 from physiosync.config import Config
 from physiosync.errors import ShardError
 from physiosync.finetuning import FinetuningConfig, finetune, fit_heads
@@ -125,9 +126,7 @@ def permuted(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     -------
     The columns of ratings, with the same index.
     """
-    beside = ("subject", "stimulus", "order", "n_times")
-    names = [name for name in table if name not in beside and not name.startswith("has_")]
-    ratings = table[names].copy()
+    ratings = table[rating_names(table)].copy()
     rng = np.random.default_rng(seed)
     for mine in table.groupby("subject", sort=True).groups.values():
         ratings.loc[mine] = ratings.loc[rng.permutation(mine)].to_numpy()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
 
-from physiosync import evidence, scrutiny, scrutiny_page
+from physiosync import evidence, headline, scrutiny, scrutiny_page
 from physiosync import report as reporting
 from physiosync.audit.run import kept_audit
 from physiosync.baselines.methods import PROBES
@@ -122,11 +121,6 @@ def tables_of(predictions: pd.DataFrame, split: Split) -> tuple[str, pd.DataFram
     return unit, table, compared
 
 
-def data_in_words(options: Mapping[str, Any]) -> str:
-    """Where a study's data came from, by its options."""
-    return str(options["recordings"] or options["shards"] or "shards")
-
-
 #: In place of permutations, other thresholds and the like.
 _NOT_BESIDE_STRETCHES = (
     "<p>What a report says beside scores (permuted labels, other rules, ratings as numbers, drift) "
@@ -163,38 +157,33 @@ def report(
     search, curves = search_tables(database)
     openings = evidence.openings_in_words(content["test_openings"], len(finished(database)))
     split = Split.load(folder / "split.json")
-    protocol = evidence.protocol_in_words(split.protocol)
-    pooled = bool(content["identity"]["pooled"]) or not split.knows_people
     unit, table, compared = tables_of(predictions, split)
     best = metrics_of(promoted(folder)[0])
     validation = evidence.validation_beside_test(
         table, best["mean_validation_score"], labels.objective, unit=unit
+    )
+    states = search["state"].value_counts()
+    header = headline.header(
+        content,
+        split,
+        {
+            "trials": ", ".join(f"{n} {state.lower()}" for state, n in states.items()),
+            "openings of the test part": openings,
+            "validation beside test": validation,
+        },
+        name=_name(content["options"]),
+        synthetic=synthetic,
     )
     warnings, shots, beside = [], None, [_NOT_BESIDE_STRETCHES]
     if unit == reporting.TRIALS:
         warnings = scrutiny.too_few(predictions)
         found = scrutiny.read([folder], predictions, labels, finetuning.shots.trials)
         shots = found.kshot
-        beside = scrutiny_page.sections(
-            found, "synthetic cohort" if synthetic else data_in_words(content["options"])
-        )
+        beside = scrutiny_page.sections(found, header["data"])
     audited = kept_audit(folder / "audit.json")
-    states = search["state"].value_counts()
     path = reporting.write_report(
         folder,
-        header={
-            "study": _name(content["options"]),
-            "data": "synthetic cohort" if synthetic else data_in_words(content["options"]),
-            "protocol": protocol,
-            "pairing": default.pairing,
-            "fine-tuning": "one classifier for all people" if pooled else "one for each person",
-            "trials": ", ".join(f"{n} {state.lower()}" for state, n in states.items()),
-            "seed": str(content["identity"]["seed"]),
-            "openings of the test part": openings,
-            "validation beside test": validation,
-            "versions": ", ".join(f"{k} {v}" for k, v in content["versions"].items()),
-            "code": str(content["git_revision"]),
-        },
+        header=header,
         predictions=predictions,
         table=table,
         compared=compared,
@@ -207,12 +196,7 @@ def report(
         warnings=warnings,
         beside=beside,
     )
-    kind = "SYNTHETIC data, " if synthetic else ""
-    title = fill(f"{kind}protocol {protocol}; balanced accuracy of test {unit}", width=100)
-    if default.pairing == "recording":
-        title += '\nencoders paired by recording (pairing="recording"), not by stimulus'
-    if pooled and split.knows_people:
-        title += "\none classifier fine-tuned on all people (pooled)"
+    title = headline.title(content, split, unit=unit, synthetic=synthetic)
     lines = [
         reporting.render_text(
             table, compared, title=title, unit=unit, shots=shots, warnings=warnings
