@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Config(BaseModel):
@@ -25,6 +26,33 @@ class Config(BaseModel):
         """Ten hexadecimal digits that change whenever `identity` does."""
         text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+class CommandLine(Config):
+    """A configuration that a command line sets: what is wrong is said in the words of its flags.
+
+    Raises
+    ------
+    ValueError
+        With a line for each option that can't be, instead of pydantic's own report.
+    """
+
+    if not TYPE_CHECKING:  # Type checkers keep the signature that the fields give.
+
+        def __init__(self, **given: Any) -> None:
+            try:
+                super().__init__(**given)
+            except ValidationError as error:
+                raise ValueError("\n".join(map(_wrong, error.errors()))) from None
+
+
+def _wrong(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    flag = "--" + str(error["loc"][0]).replace("_", "-")
+    expected = message.removeprefix("Input should be ").replace("String should match", "a match of")
+    return f"{flag}: expected {expected}, found {error['input']!r}"
 
 
 def _identity(config: Config) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 from pydantic import Field, PlainSerializer, field_validator, model_validator
 
 from physiosync import paper
-from physiosync.config import Config
+from physiosync.config import CommandLine
 from physiosync.errors import StudyError
 from physiosync.finetuning import FinetuningConfig
 from physiosync.labels import Labels
@@ -34,7 +34,7 @@ def _folder(what: str) -> Path | None:
     return Path(given) if given else None
 
 
-class StudyOptions(Config):
+class StudyOptions(CommandLine):
     """One study. The same command resumes it; a larger --trials adds to it."""
 
     not_identity: ClassVar[frozenset[str]] = frozenset(

@@ -29,7 +29,7 @@ from pydantic import Field
 from physiosync.ablation import AblationTask, Variant, chosen, infeasible
 from physiosync.ablation_report import draw, markdown, summary
 from physiosync.cli import guarded
-from physiosync.config import Config
+from physiosync.config import CommandLine
 from physiosync.driving import only_driver
 from physiosync.errors import StudyError
 from physiosync.files import sweep, write_text
@@ -54,7 +54,7 @@ from physiosync.windows import WindowStore
 COHORT = CohortConfig(n_subjects=12, n_stimuli=120, seconds=30.0, seed=50)
 
 
-class Options(Config):
+class Options(CommandLine):
     """One ablation. The same command resumes it."""
 
     shards: Path | None = None

@@ -51,7 +51,7 @@ from sklearn.preprocessing import StandardScaler
 
 from physiosync.baselines import band_power, frozen_probe, majority
 from physiosync.cli import guarded
-from physiosync.config import Config
+from physiosync.config import CommandLine, Config
 from physiosync.driving import only_driver
 from physiosync.files import write_text
 from physiosync.finetuning import FinetuningConfig, finetune, fit_heads
@@ -110,7 +110,7 @@ PAIRS = (
 )
 
 
-class Options(Config):
+class Options(CommandLine):
     """Where things lie, and how much of them."""
 
     recordings: Path = Path("data/eegmat/recordings")

@@ -30,7 +30,7 @@ import tyro
 from pydantic import Field
 
 from physiosync.cli import guarded
-from physiosync.config import Config
+from physiosync.config import CommandLine
 from physiosync.errors import StudyError
 from physiosync.files import write_text
 from physiosync.leakage import LeakageConfig, LeakageJob, jobs_for, run_all, side_by_side
@@ -43,7 +43,7 @@ from physiosync.recordings.synthetic import CohortConfig, write_cohort
 COHORT: dict[str, Any] = {"n_subjects": 6, "n_stimuli": 32, "seconds": 30.0}
 
 
-class Options(Config):
+class Options(CommandLine):
     """What may be chosen."""
 
     recordings: Path | None = None

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import tyro
 
 from physiosync import cli, stages
 from physiosync.errors import StudyError
+from physiosync.options import StudyOptions
 from tests import small_study
 
 
@@ -73,3 +75,24 @@ def test_a_mistyped_name_makes_no_folder(
         cli.main()
     assert f"expected a study 'demmo' in {tmp_path}, found demo" in capsys.readouterr().err
     assert not (tmp_path / "demmo").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--protocol", "both", "--pooled"], "--pooled belongs to protocols stimulus and window"),
+        (["--calibration", "v1"], "--calibration belongs to --protocol subject"),
+        (["--trials", "0"], "--trials: expected greater than or equal to 1, found 0"),
+        (["--validation-share", "2"], "--validation-share: expected less than 1, found 2.0"),
+        (["--reuse-search"], "--reuse-search needs --folds of at least 2"),
+        (["--name", "../up"], "--name: expected a match of pattern"),
+    ],
+)
+def test_options_that_cannot_be_are_named_as_they_were_given(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        tyro.cli(StudyOptions, args=words)
+    printed = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert said in printed
+    assert "pydantic" not in printed

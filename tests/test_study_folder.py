@@ -326,8 +326,6 @@ def test_what_makes_it_another_study(update: dict[str, object], same: bool) -> N
         (lambda: PretrainingConfig(temprature=0.1), "temprature"),  # type: ignore[call-arg]
         (lambda: PretrainingConfig(w_eeg=0, w_pps=0, w_cmca=0), "must be positive"),
         (lambda: EncoderConfig(width=10, heads=4), "multiple of heads"),
-        (lambda: StudyOptions(name="../up"), "name"),
-        (lambda: StudyOptions(reuse_search=True), "--reuse-search needs --folds of at least 2"),
     ],
 )
 def test_a_wrong_configuration_is_refused_by_name(make: Callable[[], Config], message: str) -> None:
