@@ -44,7 +44,15 @@ HOW_TO_READ_P = (
     "interval is a two-way bootstrap, a little wider than the test. Effect size: the difference in "
     "standard deviations of a single trial's difference. Detectable: the true difference that this "
     "design would find with 80 % power. Wilcoxon over subjects is a description only: subjects who "
-    "share clips are not independent, and it finds differences where there are none."
+    "share clips are not independent, and it finds differences where there are none. Where the "
+    "majority scores what chance does, the differences to both are equal, but not their p: the "
+    "majority's answers vary from person to person and clip to clip, guessing does not."
+)
+WHAT_PROBABILITIES_ARE_WORTH = (
+    "Brier score: mean squared distance of a trial's probabilities from the truth; 0 is perfect, "
+    "and with two classes 0.5 says nothing, as probabilities of one half do. Calibration error: by "
+    "how much the confidence of trials differs from their accuracy, on average; 0 is perfect. "
+    "Surest half: the trials with the highest confidence."
 )
 
 

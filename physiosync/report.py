@@ -199,7 +199,10 @@ def _evidence(
     """Comparisons, and what the probabilities are worth."""
     shown = evidence.readable_probabilities(predictions, table)
     shown["method"] = shown["method"].map(label)
-    parts = [html_table(shown, caption=f"Beside the scores. {about}.")]
+    parts = [
+        html_table(shown, caption=f"Beside the scores. {about}."),
+        f"<p>{evidence.WHAT_PROBABILITIES_ARE_WORTH}</p>",
+    ]
     if len(compared):
         readable = evidence.readable_comparisons(compared)
         parts.insert(0, html_table(readable, caption=f"Comparisons. {about}."))

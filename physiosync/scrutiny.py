@@ -27,6 +27,8 @@ from physiosync.thresholds import MIDDLE, outside_the_middle
 #: Test people or clips below which intervals and p of two-way resampling are not to be trusted:
 #: with so few the spread over them is hardly known, and a bootstrap finds too little of it.
 FEW = 5
+#: Of the trials behind a point of a reject curve.
+FEWEST_ANSWERED = 10
 #: What is permuted, and asked for its rejects: what a study is about.
 RANK_1 = "pretrained"
 
@@ -202,6 +204,7 @@ def reject_table(predictions: pd.DataFrame) -> pd.DataFrame:
     """Reject curves, a row a point: "target", "method", and what `reject_curve` gives.
 
     Of the fine-tuned and the frozen rank 1, the network from scratch and band power; first seeds.
+    A curve begins where `FEWEST_ANSWERED` trials are answered: the accuracy of one says nothing.
     """
     rows = []
     shown = [RANK_1, "pretrained_probe", "scratch", "band_power"]
@@ -211,7 +214,8 @@ def reject_table(predictions: pd.DataFrame) -> pd.DataFrame:
         trials = trial_predictions(run)
         p = trials[probability_columns(trials)].to_numpy(dtype=np.float64)
         curve = reject_curve(trials["truth"].to_numpy(dtype=np.int64), p)
-        rows.append(curve.assign(target=target, method=method))
+        answered = (curve["coverage"] * len(trials)).round()
+        rows.append(curve[answered >= FEWEST_ANSWERED].assign(target=target, method=method))
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
 

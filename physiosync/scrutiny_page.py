@@ -10,7 +10,7 @@ import pandas as pd
 from physiosync import figures, kshot_curve
 from physiosync.evidence import number
 from physiosync.page import bullets, figure, html_table
-from physiosync.scrutiny import RANK_1, Scrutiny
+from physiosync.scrutiny import FEWEST_ANSWERED, RANK_1, Scrutiny
 from physiosync.statistics.noise_ceiling import OTHERS
 from physiosync.tables import METHODS, label
 
@@ -172,7 +172,7 @@ def _rejects(table: pd.DataFrame, about: str) -> list[str]:
         figure(
             figures.rejects(table, METHODS),
             "Reject curve: accuracy of the most confident test trials, by the share that is "
-            f"answered. {about}.",
+            f"answered, from {FEWEST_ANSWERED} trials on. {about}.",
         ),
     ]
 

@@ -238,10 +238,15 @@ def test_the_page_shows_the_ps_of_both_permutations(tmp_path: Path) -> None:
     assert ">nan<" not in html
 
 
-def test_rejects_are_of_the_most_confident() -> None:
-    rows = predictions(np.array([[True, True, False, False]]), np.array([[9.0, 9.0, 1.0, 9.0]]))
-    rows["p1"] = [0.9, 0.8, 0.4, 0.45]
+def test_rejects_are_of_the_most_confident_and_never_of_a_few() -> None:
+    """Twenty trials: the ten surest are right, of the unsure ones every other."""
+    ratings = np.full((2, 10), 9.0)
+    rows = predictions(np.ones((2, 10), dtype=bool), ratings)
+    rows["p1"] = [*np.linspace(0.99, 0.9, 10), *(0.6, 0.45) * 5]
     rows["p0"] = 1 - rows["p1"]
     curve = scrutiny.reject_table(rows)
-    assert curve["coverage"].tolist() == [0.25, 0.5, 0.75, 1.0]
-    np.testing.assert_allclose(curve["accuracy"], [1, 1, 1, 0.75])
+    # 0.6 and 1 - 0.45: trials of equal confidence are answered together.
+    assert curve["coverage"].tolist() == [0.5, 0.75, 1.0]
+    np.testing.assert_allclose(curve["accuracy"], [1, 1, 0.75])
+    few = predictions(np.ones((1, 4), dtype=bool), np.full((1, 4), 9.0))
+    assert not len(scrutiny.reject_table(few))
