@@ -18,6 +18,7 @@ from physiosync.loading import of_same_people, usable_trials
 from physiosync.model import PhysioSync
 from physiosync.model_config import ModelConfig
 from physiosync.pooled import train_pooled
+from physiosync.provenance import Seen
 from physiosync.tasks import Workload, write_predictions
 from physiosync.training import seed_everything
 
@@ -58,6 +59,7 @@ class PooledTask(Config):
             epochs=self.epochs,
             epoch_seconds=self.epoch_seconds,
         )
+        model.seen = Seen.of(store, np.union1d(train, validation))
         model.save_pretrained(self.output, metrics={"method": "scratch_pooled"} | metrics)
 
 

@@ -247,9 +247,7 @@ class Study:
                 "  rank-%d: %s, on fresh folds %s; 0 chance, 1 perfect",
                 rank, uid, promotion.result_in_words(row),
             )  # fmt: skip
-        path, best = self.folder / "split.json", promoted(self.folder)
-        audited = audit_encoders(self.data.recorded, path, self.folder / "audit.json", best)
-        demand_passed(audited, path)
+        self._audit_encoders(promoted(self.folder))
 
     @mirrored
     def controls(self) -> None:
@@ -268,6 +266,8 @@ class Study:
             _need([task.output for task in self._control_tasks()[0].values()], "controls")
         pooled = pooled_tasks(self.folder, self.workload, o.finetuning, seed=o.seed)
         self._jobs("scratch", pooled)
+        controls = self._control_encoders()[0].values()
+        self._audit_encoders([*promoted(self.folder), *controls, *(task.output for task in pooled)])
         tasks = self._test_tasks()
         for sentence in self.absent():
             log.info("  left out: %s", sentence)
@@ -404,6 +404,12 @@ class Study:
             pooled=self.options.pooled,
             controls=self._control_encoders()[0],
         )
+
+    def _audit_encoders(self, encoders: Sequence[Path]) -> None:
+        """See that none has met what the test part holds out."""
+        path = self.folder / "split.json"
+        audited = audit_encoders(self.data.recorded, path, self.folder / "audit.json", encoders)
+        demand_passed(audited, path)
 
     def _jobs(self, stage: str, tasks: Sequence[Task]) -> None:
         missing = sum(not task.output.exists() for task in tasks)

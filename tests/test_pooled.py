@@ -11,6 +11,7 @@ import torch
 
 from physiosync.further_tasks import PooledTask
 from physiosync.model import PhysioSync
+from physiosync.provenance import Seen
 from physiosync.splits import Split, stimulus_split, subject_split
 from tests.test_finetuning_and_baselines import CONFIG, MODEL, Signals, fresh, written
 from tests.test_new_people import PEOPLE, _workload
@@ -62,6 +63,14 @@ def test_it_sees_training_and_validation_trials_and_no_others(
 
     assert not differs(shouting("test"), plain)
     assert differs(shouting("train"), plain)
+
+
+def test_the_audit_knows_what_it_saw(tmp_path: Path) -> None:
+    store = written(tmp_path, subjects=PEOPLE[:3])
+    split = stimulus_split(store.trials, seed=3)
+    seen = trained(tmp_path, split).seen
+    known = split.trials(store.trials, "train", "validation")
+    assert seen == Seen.of(store, known)
 
 
 def test_its_budget_is_seconds_of_signal_and_its_best_epoch_is_kept(tmp_path: Path) -> None:

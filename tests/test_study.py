@@ -96,13 +96,16 @@ def test_killed_while_searching_promoting_and_fine_tuning(tmp_path: Path) -> Non
     assert "audit of the split, protocol stimulus: passed" in program.output
     kept = kept_audit(results / "audit.json")
     assert kept is not None
-    said = {v.check: v for v in kept.verdicts}["pretraining"]
-    assert (said.status, said.said[:8]) == ("passed", "rank-1: "), "the study asked its encoder"
+    asked = [v for v in kept.verdicts if v.check == "pretraining"]
+    assert {v.status for v in asked} == {"passed"}
+    assert [v.said.split("-")[0] for v in asked] == ["rank", "shuffled", "simclr", "scratch"], (
+        "the study asked all encoders that it fine-tunes or compares with"
+    )
     assert "pretrained less scratch" in program.output
     for method, words in METHODS.items():
         # Nobody has seen a test clip in this protocol; all else has its row.
         assert (words in program.output) == (method != "clip_consensus"), method
-    for control in ("shuffled", "simclr"):
+    for control in ("shuffled", "simclr", "scratch-pooled"):
         (path,) = (results / "tune" / "encoders").glob(f"{control}-*")
         told = audit(store, results / "split.json", checkpoint=path)
         assert told.passed, told.lines()
