@@ -84,6 +84,7 @@ def report(
     notes = [
         *left_out,
         *(f"{m}: in {n} of {len(folds)} folds, so in no table here" for m, n in partial.items()),
+        *scrutiny.missing(folds),
     ]
     everywhere = predictions[predictions["method"].map(in_folds) == len(folds)]
     split = Split.load(folds[0] / "split.json")

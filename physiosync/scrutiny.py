@@ -80,6 +80,19 @@ def read(
     )
 
 
+def missing(folds: Sequence[Path]) -> list[str]:
+    """What only some folds have, so that no section can be about all, in sentences."""
+    said = []
+    for name, words in (
+        ("kshot", "k-shot curves"),
+        ("analyses", "ratings as numbers, other rules and drift"),
+    ):
+        without = [fold.name for fold in folds if not (fold / f"{name}.parquet").exists()]
+        if 0 < len(without) < len(folds):
+            said.append(f"{words}: none here, as {', '.join(without)} could give none")
+    return said
+
+
 def _together(paths: Sequence[Path]) -> pd.DataFrame:
     """What all folders have; nothing if one has none, for then not everybody is in it."""
     if not all(path.exists() for path in paths):

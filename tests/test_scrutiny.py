@@ -250,3 +250,15 @@ def test_rejects_are_of_the_most_confident_and_never_of_a_few() -> None:
     np.testing.assert_allclose(curve["accuracy"], [1, 1, 0.75])
     few = predictions(np.ones((1, 4), dtype=bool), np.full((1, 4), 9.0))
     assert not len(scrutiny.reject_table(few))
+
+
+def test_what_some_folds_lack_is_said(tmp_path: Path) -> None:
+    folds = [tmp_path / f"fold-{k}" for k in (1, 2, 3)]
+    for fold in folds:
+        fold.mkdir()
+    assert scrutiny.missing(folds) == [], "nobody has it: the study asks for none"
+    for fold in folds[:2]:
+        (fold / "kshot.parquet").touch()
+    (said,) = scrutiny.missing(folds)
+    assert "k-shot" in said
+    assert "fold-3" in said
