@@ -119,8 +119,9 @@ def clean(cache: Path | None = None) -> None:
         cache: Their folder; default ~/.cache/physiosync/windows.
     """
     from physiosync.cache import clean_cache
+    from physiosync.wording import in_bytes
 
-    print(f"{clean_cache(cache) / 2**30:.2f} GiB freed")
+    print(f"{in_bytes(clean_cache(cache))} freed")
 
 
 def pull(url: tyro.conf.Positional[str], folder: tyro.conf.Positional[Path]) -> None:

@@ -17,7 +17,7 @@ from physiosync.progress import readable
 from physiosync.remote import url_of
 from physiosync.splits import PROTOCOLS
 from physiosync.windows import WindowStore
-from physiosync.wording import counted
+from physiosync.wording import counted, in_bytes
 
 #: Share of the epochs that ASHA with a reduction of 3 lets run, for a few dozen trials.
 _ASHA_SHARE = 0.35
@@ -61,7 +61,8 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
     rivals = 1 if o.protocol == "window" else 2
     lines = [
         f"study {o.name!r} in {o.results_url or o.folder}",
-        f"  protocol     {o.protocol}: {PROTOCOLS[o.protocol]}",
+        f"  protocol     {o.protocol}: {PROTOCOLS[o.protocol]}"
+        + ("; its audit fails and says so" if o.protocol == "window" else ""),
         f"  recordings   {len(sources)} in {o.recordings}"
         if sources
         else f"  recordings   none; {counted(people, 'shard')} as they are",
@@ -73,9 +74,12 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
         f"  controls     {counted(2 * o.controls, 'run')}: within-subject SimCLR, shuffled pairs",
         f"  fine-tuning  {counted(each * (o.promote + rivals), 'job')}, and baselines"
         + (", and training from scratch as long as one finalist" if rivals > 1 else ""),
-        f"  on disk      about {size * 1.1 / 2**30:.1f} GiB of "
-        "shards and mapped windows beside the recordings",
     ]
+    if sources:
+        lines.append(
+            f"  on disk      about {in_bytes(size * 1.1)} of shards and mapped windows beside the "
+            "recordings"
+        )
     if store is None:
         lines.append("  hours        prepare the shards first; then the speed can be measured")
         return "\n".join(lines)
@@ -87,7 +91,7 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
         [
             *lines,
             f"  time         about {readable(seconds)} for search, finalists and controls on this "
-            f"machine ({counted(slots, 'trial')} at once)",
+            f"machine, as busy as it is now ({counted(slots, 'trial')} at once)",
         ]
     )
 

@@ -16,3 +16,8 @@ def counted(number: float, what: str, many: str = "") -> str:
 def all_done(number: int) -> str:
     """What is said of so many trials or jobs that an earlier run has ended."""
     return "it is done" if number == 1 else f"all {number} are done"
+
+
+def in_bytes(size: float) -> str:
+    """A number of bytes as people say it: 1.5 GiB, 12 MiB."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
