@@ -57,7 +57,9 @@ def signals(recording: Recording, trial: Trial, *, seconds: float = 20.0) -> Fig
             _stack(axis, times, x, channels.ch_names, f"{modality}, {channels.unit}")
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0)
-    panels[-1].set_xlabel("seconds")
+    longest = max(trial.signals[m].shape[1] / recording.modalities[m].sfreq for m in modalities)
+    of_all = f"; the first {seconds:g} of {longest:.0f} s" if longest > seconds else ""
+    panels[-1].set_xlabel(f"seconds{of_all}")
     return figure
 
 

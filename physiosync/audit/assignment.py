@@ -198,7 +198,7 @@ def _check_known(
     if strangers := sorted(set(names) - set(trials[column])):
         raise SplitError(
             f"{path}: {where}: expected {column} names of the shards, found "
-            f"{len(strangers)} others ({', '.join(strangers[:3])})"
+            f"{len(strangers)} others ({', '.join(strangers[:3])}{', ...' * (len(strangers) > 3)})"
         )
 
 

@@ -64,5 +64,6 @@ def counted(
     status: Status = "not applicable"
     if demanded:
         status = "failed" if n else "passed"
-    some = f" ({', '.join(examples[:3])})" if n and examples else ""
+    more = ", ..." if n > 3 else ""
+    some = f" ({', '.join(examples[:3])}{more})" if n and examples else ""
     return Verdict(check=check, status=status, number=n, said=f"{n} {said}{some}")
