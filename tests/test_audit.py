@@ -224,6 +224,25 @@ def test_a_copied_window(noise: float, check: str, tmp_path: Path, cache: Path) 
     assert "s02/video-03" in verdicts(report)[check].said
 
 
+@pytest.mark.parametrize(("source", "n"), [("s02", 1), ("s01", 0)])
+def test_a_near_copy_is_another_trials(source: str, n: int, tmp_path: Path, cache: Path) -> None:
+    """Where one trial is in two parts, its own windows that resemble each other are none."""
+    people = recordings()
+    window = eeg(people, source, "video-01")[:, 2 * BASE : 3 * BASE]
+    noise = np.random.default_rng(0).standard_normal(window.shape)
+    eeg(people, "s01", "video-01")[:, 12 * BASE : 13 * BASE] = window + 0.01 * window.std() * noise
+    store = opened(people, tmp_path / "shards", cache)
+    content = window_list([["s01", "video-01", 0, 5]], [["s01", "video-01", 5.5, 8]])
+    report = audit(store, saved(tmp_path, content))
+    assert {"trials", "neighbours"} <= failed(report)
+    assert verdicts(report)["near copies"].number == n
+    if n:
+        with pytest.raises(StudyError, match="near copies: 1 of"):
+            demand_passed(report, tmp_path / "split.json")
+    else:
+        demand_passed(report, tmp_path / "split.json")
+
+
 def test_flat_windows_are_no_copies(tmp_path: Path, cache: Path) -> None:
     people = recordings()
     for subject, stimulus in (("s01", "video-01"), ("s02", "video-03"), ("s03", "video-07")):

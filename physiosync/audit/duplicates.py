@@ -51,8 +51,9 @@ def check_duplicates(store: WindowStore, assignment: Assignment) -> list[Verdict
 
     Windows are compared as wholes, all EEG channels together, after each channel's mean and trend
     are taken out: neither slow drift nor another scale hides a copy or feigns one. Flat windows say
-    nothing and are left out. Trials that held-out people are calibrated on count as a part. A copy
-    that is shifted by less than a base window is not found.
+    nothing and are left out. Near copies are looked for in other trials alone. Trials that held-out
+    people are calibrated on count as a part. A copy that is shifted by less than a base window is
+    not found.
 
     Parameters
     ----------
@@ -75,7 +76,8 @@ def check_duplicates(store: WindowStore, assignment: Assignment) -> list[Verdict
         counted(
             "near copies",
             int(near.sum()),
-            f"of {n_held} held-out windows correlate above {THRESHOLD:g} with another part's",
+            f"of {n_held} held-out windows correlate above {THRESHOLD:g} with another trial's in "
+            "another part",
             examples=also,
         ),
     ]
@@ -149,7 +151,8 @@ def _exact(windows: _Windows) -> NDArray[np.bool_]:
 
 
 def _near(store: WindowStore, windows: _Windows, exact: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Held-out windows that are all but the same as one of an earlier part, exact ones aside."""
+    """Held-out windows all but the same as one of another trial in an earlier part, exact ones
+    aside: neighbours in one trial may resemble each other, and are counted as what they are."""
     base = round(BASE_SECONDS * store.sfreq)
     found = np.zeros(len(windows.part), dtype=bool)
     for part in range(1, len(_PARTS)):
@@ -161,6 +164,8 @@ def _near(store: WindowStore, windows: _Windows, exact: NDArray[np.bool_]) -> ND
         for first in range(0, len(mine), _BLOCK):
             some = mine[first : first + _BLOCK]
             r = windows.sketch[some] @ rest
+            for trial in np.unique(windows.trial[some]):
+                r[np.ix_(windows.trial[some] == trial, windows.trial[other] == trial)] = -1.0
             best = r.argmax(axis=1)
             likely = r[np.arange(len(some)), best] > _CANDIDATE
             if not likely.any():

@@ -17,9 +17,8 @@ from physiosync.errors import StudyError
 from physiosync.files import write_text
 from physiosync.windows import WindowStore
 
-#: Checks that stretches of one trial on both sides fail by themselves. Exact copies don't; near
-#: ones are not told apart from neighbours that resemble each other.
-_LEAKS = frozenset({"trials", "neighbours", "near copies", "pretraining", "trial barcodes"})
+#: Checks that stretches of one trial on both sides fail by themselves. Copies don't.
+_LEAKS = frozenset({"trials", "neighbours", "pretraining", "trial barcodes"})
 
 
 class _Kept(Config):
