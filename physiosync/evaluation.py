@@ -159,7 +159,7 @@ def artefact_modalities(workload: Workload, n_times: int) -> tuple[tuple[str, ..
 
     A modality is read if it was recorded in all trials that the other methods answer for.
     """
-    recorded = [name for name in ARTEFACTS if name in workload.recorded()]
+    recorded = [name for name in ARTEFACTS if name in workload.recorded_modalities()]
     sentences = [
         f"no control for artefacts by {name.upper()}, which was not recorded"
         for name in ARTEFACTS

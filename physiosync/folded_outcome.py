@@ -44,7 +44,7 @@ DIAGONAL = (
 )
 
 
-def pooled(folds: Sequence[Path]) -> pd.DataFrame:
+def of_all(folds: Sequence[Path]) -> pd.DataFrame:
     """The folds' predictions, with the column "fold" from 1 on."""
     each = [
         pd.read_parquet(folder / "predictions.parquet").assign(fold=number)
@@ -74,7 +74,7 @@ def report(
     shots : every k of the k-shot curves
     where : the study's folder as its user knows it, which may be a URL
     """
-    predictions = pooled(folds)
+    predictions = of_all(folds)
     with atomic_path(folder / "predictions.parquet") as part:
         predictions.to_parquet(part, index=False)
     content: Mapping[str, Any] = Ledger(folder).read()

@@ -60,7 +60,7 @@ class Workload(Config):
         stretches = self.split.stretch_seconds
         return _open(self.shards, modalities, self.cache, self.copies, stretches)
 
-    def recorded(self) -> set[str]:
+    def recorded_modalities(self) -> set[str]:
         """The modalities that any shard holds."""
         self.store()  # by which they lie on this machine
         return {name for path in self.shards for name in read_info(path).channels}

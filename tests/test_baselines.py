@@ -342,4 +342,4 @@ def test_artefacts_that_nobody_recorded_give_no_row_and_are_said(tmp_path: Path)
         "no control for artefacts by EOG, which was not recorded",
         "no control for artefacts by EMG, which was not recorded",
     ]
-    assert workload.recorded() == {"eeg", "gsr"}
+    assert workload.recorded_modalities() == {"eeg", "gsr"}

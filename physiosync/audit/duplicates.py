@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from physiosync.audit.assignment import CALIBRATION, PARTS, Assignment
-from physiosync.audit.verdict import Verdict, counted
+from physiosync.audit.verdict import Verdict, from_count
 from physiosync.shard_layout import BASE_SECONDS
 from physiosync.windows import WindowStore
 
@@ -67,13 +67,13 @@ def check_duplicates(store: WindowStore, assignment: Assignment) -> list[Verdict
     where = [f"{names['subject'][t]}/{names['stimulus'][t]}" for t in windows.trial[exact][:3]]
     also = [f"{names['subject'][t]}/{names['stimulus'][t]}" for t in windows.trial[near][:3]]
     return [
-        counted(
+        from_count(
             "exact copies",
             int(exact.sum()),
             f"of {n_held} held-out windows of {BASE_SECONDS:g} s also in another part",
             examples=where,
         ),
-        counted(
+        from_count(
             "near copies",
             int(near.sum()),
             f"of {n_held} held-out windows correlate above {THRESHOLD:g} with another trial's in "

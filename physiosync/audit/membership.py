@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from physiosync.audit.assignment import CALIBRATION, PARTS, Assignment
-from physiosync.audit.verdict import Verdict, counted
+from physiosync.audit.verdict import Verdict, from_count
 
 #: Nearer than this, two windows of one recording are not independent (method of the negatives).
 NEAR_SECONDS = 10.0
@@ -28,12 +28,12 @@ def check_names(assignment: Assignment) -> list[Verdict]:
         said = f"{check} in two parts"
         if not demanded:
             said += f"; protocol {protocol} shares them"
-        verdicts.append(counted(check, len(shared), said, demanded=demanded, examples=shared))
+        verdicts.append(from_count(check, len(shared), said, demanded=demanded, examples=shared))
     trials = _shared(spans, "trial")
     names = spans.drop_duplicates("trial").set_index("trial")
     examples = [f"{names['subject'][t]}/{names['stimulus'][t]}" for t in trials[:3]]
     verdicts.append(
-        counted("trials", len(trials), "trials with samples in two parts", examples=examples)
+        from_count("trials", len(trials), "trials with samples in two parts", examples=examples)
     )
     return verdicts
 
@@ -50,7 +50,7 @@ def check_calibration(assignment: Assignment) -> Verdict:
     judged = set(spans.loc[spans["part"] != "train", "stimulus"])
     both = sorted(judged & set(calibration))
     said = f"of {len(calibration)} calibration stimuli in validation or test"
-    return counted(CALIBRATION, len(both), said, examples=both)
+    return from_count(CALIBRATION, len(both), said, examples=both)
 
 
 def check_time(assignment: Assignment, sfreq: float) -> list[Verdict]:
@@ -68,8 +68,8 @@ def check_time(assignment: Assignment, sfreq: float) -> list[Verdict]:
         overlapping += int((gap < 0).any(axis=1).sum())
         neighbours += int(((gap >= 0) & (gap < near)).any(axis=1).sum())
     return [
-        counted("windows", overlapping, "held-out windows that overlap another part's"),
-        counted(
+        from_count("windows", overlapping, "held-out windows that overlap another part's"),
+        from_count(
             "neighbours",
             neighbours,
             f"held-out windows within {NEAR_SECONDS:g} s of another part's, in one recording",

@@ -52,7 +52,7 @@ class AuditReport(Config):
         return lines
 
 
-def counted(
+def from_count(
     check: str, n: int, said: str, *, demanded: bool = True, examples: Sequence[str] = ()
 ) -> Verdict:
     """Passed if nothing was counted; not applicable if the protocol does not demand it.

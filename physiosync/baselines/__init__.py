@@ -1,7 +1,7 @@
 """What any method has to beat, on the very same split and trials."""
 
-from physiosync.baselines.names import majority
 from physiosync.baselines.probe import frozen_probe, trial_features
+from physiosync.baselines.signal_free import majority
 from physiosync.baselines.spectral import BAND_POWER_PENALTY, band_power, band_power_features
 
 __all__ = [

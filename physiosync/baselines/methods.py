@@ -9,8 +9,8 @@ import pandas as pd
 from physiosync.baselines.classifiers import linear, svm
 from physiosync.baselines.covariance import tangent_features
 from physiosync.baselines.features import Trials, classified, described
-from physiosync.baselines.names import majority
 from physiosync.baselines.peripheral import artefacts_of, statistics_of
+from physiosync.baselines.signal_free import majority
 from physiosync.baselines.spectral import (
     BAND_POWER_PENALTY,
     differential_entropy,
