@@ -18,6 +18,7 @@ from physiosync.statistics.bootstrap import two_way_interval
 from physiosync.statistics.comparison import holm
 from physiosync.statistics.crossed import crossed_test
 from physiosync.statistics.scores import correctness, difference, weighted
+from physiosync.wording import counted
 
 
 def summary(predictions: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
@@ -113,7 +114,9 @@ def markdown(table: pd.DataFrame, heading: str) -> str:
         "|---|---|---|---|",
     ]
     for row in table.to_dict("records"):
-        words = row["words"] + (f" ({row['diverged']} runs diverged)" if row["diverged"] else "")
+        words = row["words"] + (
+            f" ({counted(row['diverged'], 'run')} diverged)" if row["diverged"] else ""
+        )
         cells = [words, f"{row['score']:.3f}", "", ""]
         if row["variant"] != DEFAULT:
             cells[2] = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"

@@ -1,4 +1,4 @@
-"""best/: the encoders that were promoted, one folder a rank."""
+"""best/: the encoders that were promoted, one folder a rank; and what is known of any encoder."""
 
 from __future__ import annotations
 
@@ -51,10 +51,9 @@ def write_best(
 def _holds(folder: Path, uid: str) -> bool:
     """Whether a best/ folder already holds this configuration."""
     try:
-        metrics = json.loads((folder / "metrics.json").read_text())
-    except (OSError, ValueError):
+        return bool(metrics_of(folder).get("configuration") == uid)
+    except StudyError:
         return False
-    return bool(metrics.get("configuration") == uid)
 
 
 def promoted(folder: Path) -> list[Path]:
@@ -74,6 +73,27 @@ def promoted(folder: Path) -> list[Path]:
 
 
 def metrics_of(encoder: Path) -> dict[str, Any]:
-    """What is known of an encoder's run, from the metrics.json beside its weights."""
-    found: dict[str, Any] = json.loads((encoder / "metrics.json").read_text())
+    """What is known of an encoder's run, from the metrics.json beside its weights.
+
+    Raises
+    ------
+    StudyError
+        If the file is missing or damaged.
+    """
+    path = encoder / "metrics.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path}: expected the metrics of a run, found {error}") from error
     return found
+
+
+def unfinished(encoder: Path) -> bool:
+    """Whether its training is over, but ended before its budget, as its loss was not finite.
+
+    It saw less than what it is to be compared with, so it may stand beside nothing.
+    """
+    if not encoder.is_dir():
+        return False
+    metrics = metrics_of(encoder)
+    return bool(metrics["diverged"] or not metrics["best_epoch"])

@@ -50,6 +50,8 @@ def _wrong(error: Mapping[str, Any]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if not error["loc"]:
         return message
+    if error["type"] == "extra_forbidden":
+        return f"expected options that there are, found {error['loc'][0]!r}"
     flag = "--" + str(error["loc"][0]).replace("_", "-")
     expected = message.removeprefix("Input should be ").replace("String should match", "a match of")
     return f"{flag}: expected {expected}, found {error['input']!r}"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from physiosync.augmentation import AugmentationConfig
-from physiosync.best import metrics_of, promoted
+from physiosync.best import metrics_of, promoted, unfinished
 from physiosync.errors import SamplingError
 from physiosync.pretraining import PretrainingConfig, moment_sampler
 from physiosync.splits import folds
@@ -98,8 +98,8 @@ def trained(
     for method, task in tasks.items():
         if not task.output.is_dir():
             said.append(f"no control encoder for {method}: the stage 'controls' was not run")
-        elif metrics_of(task.output)["best_epoch"]:
-            encoders[method] = task.output
-        else:
+        elif unfinished(task.output):
             said.append(f"no control encoder for {method}: its loss did not stay finite")
+        else:
+            encoders[method] = task.output
     return encoders, said

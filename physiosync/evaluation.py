@@ -10,7 +10,7 @@ import numpy as np
 
 from physiosync.baselines.methods import CLASSICAL, PROBES
 from physiosync.baselines.peripheral import ARTEFACTS
-from physiosync.best import metrics_of, promoted
+from physiosync.best import metrics_of, promoted, unfinished
 from physiosync.finetuning import FinetuningConfig
 from physiosync.further_tasks import AnalysisTask, PooledTask
 from physiosync.model import PhysioSync
@@ -99,7 +99,7 @@ def tasks_on_test_part(
         jobs("pretrained" if path.name == "rank-1" else f"pretrained {path.name}", path, uid)
     first = metrics_of(best[0])["configuration"]
     jobs("scratch", None, f"scratch-{first}")
-    if split.stretch_seconds is None:
+    if split.stretch_seconds is None and not unfinished(_pooled(folder, first)):
         jobs("scratch_pooled", _pooled(folder, first), f"scratch-pooled-{first}")
     encoders = dict.fromkeys((m for m in PROBES if m.startswith("pretrained")), best[0])
     encoders |= controls or {}
@@ -143,8 +143,11 @@ def tasks_on_test_part(
 
 def absent_methods(folder: Path, workload: Workload) -> list[str]:
     """Why baselines have no row, or read less than they might, in sentences."""
-    network = PhysioSync.from_pretrained(promoted(folder)[0]).config
-    return artefact_modalities(workload, network.long_times)[1]
+    best = promoted(folder)[0]
+    said = artefact_modalities(workload, PhysioSync.from_pretrained(best).config.long_times)[1]
+    if unfinished(_pooled(folder, metrics_of(best)["configuration"])):
+        said.append("no training from scratch on everyone: its loss did not stay finite")
+    return said
 
 
 def _knows_tested_stimuli(workload: Workload, n_times: int) -> bool:

@@ -41,12 +41,14 @@ WHAT_P_IS = (
 HOW_TO_READ_P = (
     "p is of the primary test: trials weighted to balanced accuracy, subjects and clips both as "
     "random effects (two-way cluster-robust variance), two-sided, Holm-corrected over targets. The "
-    "interval is a two-way bootstrap, a little wider than the test. Effect size: the difference in "
-    "standard deviations of a single trial's difference. Detectable: the true difference that this "
-    "design would find with 80 % power. Wilcoxon over subjects is a description only: subjects who "
-    "share clips are not independent, and it finds differences where there are none. Where the "
-    "majority scores what chance does, the differences to both are equal, but not their p: the "
-    "majority's answers vary from person to person and clip to clip, guessing does not."
+    "interval is a two-way bootstrap; drawing people and clips, it counts the noise of single "
+    "trials twice, so it is wider than the test and may hold 0 where p is small. Effect size: the "
+    "difference in standard deviations of a single trial's difference. Detectable: the true "
+    "difference that this design would find with 80 % power. Wilcoxon over subjects is a "
+    "description only: subjects who share clips are not independent, and it finds differences "
+    "where there are none. Where the majority scores what chance does, the differences to both are "
+    "equal, but not their p: the majority's answers vary from person to person and clip to clip, "
+    "guessing does not."
 )
 WHAT_PROBABILITIES_ARE_WORTH = (
     "Brier score: mean squared distance of a trial's probabilities from the truth; 0 is perfect, "
@@ -158,7 +160,10 @@ def readable_probabilities(predictions: pd.DataFrame, table: pd.DataFrame) -> pd
 def validation_beside_test(
     table: pd.DataFrame, validation: float, targets: Sequence[str], *, unit: str = "trials"
 ) -> str:
-    """The same measure on validation clips and on test clips, in one sentence.
+    """The search's measure on validation clips beside its like on test clips, in one sentence.
+
+    Not quite the same: validation scores the middle of all people's trials together, which also
+    pays for knowing who says "high" often; test scores whole trials, person by person.
 
     Parameters
     ----------
@@ -176,7 +181,8 @@ def validation_beside_test(
     )
     zero = "0 chance" if rows["chance"].notna().all() else "0 is one over the number of classes"
     return (
-        f"{validation:.3f}, on test {unit} {test:.3f} (frozen probe of rank-1, {zero}, 1 perfect)"
+        f"{validation:.3f}, on test {unit} {test:.3f} (frozen probe of rank-1, {zero}, 1 perfect; "
+        "validation scores all people together, test each alone)"
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 import pandas as pd
@@ -121,7 +120,7 @@ def report(
     warnings, beside = [], None
     if split.stretch_seconds is None:
         warnings = scrutiny.too_few(everywhere)
-        beside = scrutiny.read(folds, everywhere, labels, shots)
+        beside = scrutiny.read(folds, everywhere, labels, shots, held_out=not split.knows_people)
     path = reporting.save(
         folder,
         header,
@@ -148,9 +147,11 @@ def report(
                 warnings=warnings,
             ),
             "",
-            *(line for sentence in sentences for line in _wrapped("note", sentence)),
-            f"validation  {validation}",
-            *_wrapped("openings", f"of the test parts: {header['openings of the test parts']}"),
+            *(line for sentence in sentences for line in headline.named("note", sentence)),
+            *headline.named("validation", validation),
+            *headline.named(
+                "openings", f"of the test parts: {header['openings of the test parts']}"
+            ),
             f"audit       {_audits(folds)}",
             f"folds       {where}/fold-1 to fold-{len(folds)}: encoders, scores, reports",
             f"scores      {where}/predictions.parquet",
@@ -158,11 +159,6 @@ def report(
             f"dashboard   optuna-dashboard {dashboard_argument(storage)}",
         ]
     )
-
-
-def _wrapped(word: str, sentence: str) -> list[str]:
-    """For a terminal of 100 columns."""
-    return wrap(sentence, width=100, initial_indent=f"{word:<12}", subsequent_indent=" " * 12)
 
 
 def _fold_table(

@@ -52,7 +52,8 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
     store : of existing shards; without it no speed can be measured yet
     """
     o = options
-    size = sum(path.stat().st_size for path in set(map(file_of, sources)))
+    files = set(map(file_of, sources)) or set(store.paths if store is not None else ())
+    size = sum(path.stat().st_size for path in files)
     jobs = o.finalists * o.finalist_folds * o.finalist_seeds
     searches = 1 if o.reuse_search else o.folds
     people = len(sources) or (0 if store is None else store.trials["subject"].nunique())
@@ -75,11 +76,10 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
         f"  fine-tuning  {counted(each * (o.promote + rivals), 'job')}, and baselines"
         + (", and training from scratch as long as one finalist" if rivals > 1 else ""),
     ]
-    if sources:
-        lines.append(
-            f"  on disk      about {in_bytes(size * 1.1)} of shards and mapped windows beside the "
-            "recordings"
-        )
+    if sources or store is not None:
+        beside = "the recordings" if sources else "the shards"
+        what = "shards and mapped windows" if sources else "mapped windows"
+        lines.append(f"  on disk      about {in_bytes(size * 1.1)} of {what} beside {beside}")
     if store is None:
         lines.append("  hours        prepare the shards first; then the speed can be measured")
         return "\n".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import Any
 
 from physiosync import evidence
@@ -72,3 +72,8 @@ def title(
     if _one_for_all(content, split) and split.knows_people:
         lines.append("one classifier fine-tuned on all people (pooled)")
     return "\n".join(lines)
+
+
+def named(word: str, sentence: str) -> list[str]:
+    """A sentence with its name before it, as lines for a terminal of 100 columns."""
+    return wrap(sentence, width=100, initial_indent=f"{word:<12}", subsequent_indent=" " * 12)

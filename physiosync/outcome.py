@@ -177,7 +177,13 @@ def report(
     warnings, shots, beside = [], None, [_NOT_BESIDE_STRETCHES]
     if unit == reporting.TRIALS:
         warnings = scrutiny.too_few(predictions)
-        found = scrutiny.read([folder], predictions, labels, finetuning.shots.trials)
+        found = scrutiny.read(
+            [folder],
+            predictions,
+            labels,
+            finetuning.shots.trials,
+            held_out=not split.knows_people,
+        )
         shots = found.kshot
         beside = scrutiny_page.sections(found, header["data"])
     audited = kept_audit(folder / "audit.json")
@@ -202,8 +208,8 @@ def report(
             table, compared, title=title, unit=unit, shots=shots, warnings=warnings
         ),
         "",
-        f"validation  {validation}",
-        f"openings    of the test part: {openings}",
+        *headline.named("validation", validation),
+        *headline.named("openings", f"of the test part: {openings}"),
         f"audit       {audited.lines()[0] if audited else 'none'}",
         f"encoders    {where}/best",
         f"scores      {where}/finetune.parquet, baselines.parquet, predictions.parquet",

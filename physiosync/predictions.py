@@ -88,7 +88,8 @@ def scores_of(windows: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     Columns "subject", "target", "level" ("window" or "trial"), "n", "accuracy",
-    "balanced_accuracy" (NaN where the subject shows one class) and "f1" (macro).
+    "balanced_accuracy" and "f1" (macro), NaN where the subject shows one class: whoever always
+    answers that class would score 1.
     """
     rows = []
     for target, of_target in windows.groupby("target", sort=True):
@@ -98,6 +99,8 @@ def scores_of(windows: pd.DataFrame) -> pd.DataFrame:
             for subject, mine in table.groupby("subject", sort=True):
                 truth = mine["truth"].to_numpy(dtype=np.int64)
                 predicted = mine["predicted"].to_numpy(dtype=np.int64)
+                defined = len(np.unique(truth)) > 1
+                f1 = f1_score(truth, predicted, average="macro", zero_division=0)
                 rows.append(
                     {
                         "subject": subject,
@@ -106,7 +109,7 @@ def scores_of(windows: pd.DataFrame) -> pd.DataFrame:
                         "n": len(mine),
                         "accuracy": float(np.mean(truth == predicted)),
                         "balanced_accuracy": balanced_accuracy(truth, predicted),
-                        "f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
+                        "f1": float(f1) if defined else float("nan"),
                     }
                 )
     return pd.DataFrame(rows)

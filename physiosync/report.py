@@ -60,7 +60,7 @@ def render_text(
                 f"[{row['low']:.3f}, {row['high']:.3f}]  {accuracy}"
             )
             if unit != TRIALS:
-                line += f"  F1 {row['f1']:.3f}"
+                line += f"  F1 {_known(row['f1'])}"
             elif known:
                 line += f"{'':8}{row['at_or_below_chance']:.0f} of {row['n_subjects']:.0f}"
             lines.append(line)
@@ -237,7 +237,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             "chance": ["-" if np.isnan(c) else f"{c:.2f}" for c in table["chance"]],
             "accuracy": table["accuracy"].map("{:.3f}".format),
             "majority accuracy": [_majority_accuracy(table).get(t, "-") for t in table["target"]],
-            "F1": table["f1"].map("{:.3f}".format),
+            "F1": table["f1"].map(_known),
             "subjects (undefined)": [
                 f"{n:.0f} ({u:.0f})"
                 for n, u in zip(table["n_subjects"], table["n_undefined"], strict=True)
@@ -290,8 +290,8 @@ _HOW_TO_READ = (
     "more, a person may not show all of them, and whoever knows which are common gains: no chance "
     "is given, the majority is what to compare with. The interval is a bootstrap over subjects "
     "<em>and</em> clips, because subjects who share clips are not independent. Subjects whose test "
-    "trials show one class only have no balanced accuracy; they are counted as undefined and stand "
-    "in no mean."
+    "trials show one class only have no balanced accuracy and no F1; they are counted as "
+    "undefined, and of all means stand in that of accuracy alone."
 )
 _ONE_SE = (
     "Finalists are pretrained again on folds that did not choose them. The winner is the "

@@ -55,7 +55,12 @@ class Scrutiny:
 
 
 def read(
-    folders: Sequence[Path], predictions: pd.DataFrame, labels: Labels, shots: Sequence[int]
+    folders: Sequence[Path],
+    predictions: pd.DataFrame,
+    labels: Labels,
+    shots: Sequence[int],
+    *,
+    held_out: bool,
 ) -> Scrutiny:
     """From the folders of a study: its own, or those of its folds.
 
@@ -63,14 +68,17 @@ def read(
     ----------
     predictions : of all folders; see `tables.main_table`
     shots : every k that was asked for, where people are held out
+    held_out : whether they are
     """
+    # If some folders alone have one, `missing` says so.
+    curves = held_out and len({(folder / "kshot.parquet").exists() for folder in folders}) == 1
     kshot, analyses = (
         _together([folder / name for folder in folders])
         for name in ("kshot.parquet", "analyses.parquet")
     )
     return Scrutiny(
         kshot=kshot_curve.kshot_table(predictions, kshot) if len(kshot) else kshot,
-        notes=tuple(kshot_curve.left_out(predictions, kshot, shots)) if len(kshot) else (),
+        notes=tuple(kshot_curve.left_out(predictions, kshot, shots)) if curves else (),
         ratings=rating_table(analyses),
         rules=rule_table(predictions, analyses, labels),
         ceilings=ceiling_table(predictions),
@@ -81,7 +89,10 @@ def read(
 
 
 def missing(folds: Sequence[Path]) -> list[str]:
-    """What only some folds have, so that no section can be about all, in sentences."""
+    """What only some folds have, so that no section can be about all, in sentences.
+
+    What none has is said elsewhere, or was never asked for.
+    """
     said = []
     for name, words in (
         ("kshot", "k-shot curves"),

@@ -34,10 +34,11 @@ def sections(found: Scrutiny, about: str) -> list[str]:
 
 
 def _kshot(found: Scrutiny, about: str) -> list[str]:
-    parts = []
+    if not len(found.kshot) and not found.notes:
+        return []
+    parts = ["<h2>With labelled trials of the test people</h2>"]
     if len(found.kshot):
         parts += [
-            "<h2>With labelled trials of the test people</h2>",
             figure(
                 figures.kshot(found.kshot, METHODS),
                 "k-shot curve: balanced accuracy by the number of labelled calibration trials; a "
@@ -82,7 +83,10 @@ def _rules(table: pd.DataFrame, about: str) -> list[str]:
             "method": [label(str(m)) for m in table["method"]],
             "balanced accuracy": table["balanced_accuracy"].map(_plain),
             "95 % interval": _interval(table, _plain),
-            "trials": table["n_trials"].map("{:.0f}".format),
+            "trials, subjects with both classes": [
+                f"{n:.0f}, {s:.0f}"
+                for n, s in zip(table["n_trials"], table["n_subjects"], strict=True)
+            ],
         }
     )
     return [

@@ -26,7 +26,7 @@ import pandas as pd
 import tyro
 from pydantic import Field
 
-from physiosync.ablation import AblationTask, Variant, chosen, infeasible
+from physiosync.ablation import AblationTask, chosen, infeasible
 from physiosync.ablation_report import draw, markdown, summary
 from physiosync.cli import guarded
 from physiosync.config import CommandLine
@@ -49,6 +49,7 @@ from physiosync.storage import default_storage
 from physiosync.tasks import Workload, write_predictions
 from physiosync.tuner import Resources, ray_session
 from physiosync.windows import WindowStore
+from physiosync.wording import counted
 
 #: Many short clips, for a clip that all share is one observation; a seed that nothing was tuned on.
 COHORT = CohortConfig(n_subjects=12, n_stimuli=120, seconds=30.0, seed=50)
@@ -112,7 +113,9 @@ def run(options: Options) -> None:
         folder = options.shards or _synthetic_shards(options.name)
         shards = tuple(path.resolve() for path in find_shards(folder))
         store = WindowStore.open(shards, ("eeg", *options.pps), options.cache)
-        tasks = planned(options, shards, store)
+        tasks, left_out = planned(options, shards, store)
+        for sentence in left_out:
+            log.info("  left out: %s", sentence)
         done = sum(task.output.exists() for task in tasks)
         log.info("%d runs in %s, %d done before", len(tasks), options.folder, done)
         with ray_session():
@@ -126,7 +129,7 @@ def run(options: Options) -> None:
                 watcher=StageProgress("ablation", total=len(tasks), done=done),
                 interruption=interruption,
             )
-        report(options, tasks, store)
+        report(options, tasks, store, left_out)
 
 
 def _synthetic_shards(name: str) -> Path:
@@ -139,8 +142,10 @@ def _synthetic_shards(name: str) -> Path:
     return folder / "shards"
 
 
-def planned(options: Options, shards: tuple[Path, ...], store: WindowStore) -> list[AblationTask]:
-    """A task for each variant, fold and seed."""
+def planned(
+    options: Options, shards: tuple[Path, ...], store: WindowStore
+) -> tuple[list[AblationTask], list[str]]:
+    """A task for each variant, fold and seed; and which variants can't be run, in sentences."""
     if options.split is not None:
         split = Split.load(options.split)
         if split.stretch_seconds is not None:
@@ -169,8 +174,11 @@ def planned(options: Options, shards: tuple[Path, ...], store: WindowStore) -> l
     )
     judged = [store.identity, labels.uid(), workload.probe.uid()]
     data = hashlib.sha256(json.dumps(judged).encode()).hexdigest()
-    tasks = []
-    for variant in _feasible(options, store, splits[: options.folds]):
+    tasks, left_out = [], []
+    for variant in chosen(options.variants):
+        if reason := infeasible(variant, options.base, store, splits[: options.folds]):
+            left_out.append(f"{variant.words}: {reason}")
+            continue
         for fold, part in enumerate(splits[: options.folds]):
             for repeat in range(options.seeds):
                 task = AblationTask(
@@ -190,20 +198,12 @@ def planned(options: Options, shards: tuple[Path, ...], store: WindowStore) -> l
                 name = f"{variant.name}-fold-{fold}-seed-{repeat}-{task.uid()}.parquet"
                 output = options.folder / "runs" / name
                 tasks.append(task.model_copy(update={"output": output}))
-    return tasks
+    return tasks, left_out
 
 
-def _feasible(options: Options, store: WindowStore, splits: tuple[Split, ...]) -> list[Variant]:
-    kept = []
-    for variant in chosen(options.variants):
-        if reason := infeasible(variant, options.base, store, splits):
-            log.info("  left out: %s: %s", variant.words, reason)
-        else:
-            kept.append(variant)
-    return kept
-
-
-def report(options: Options, tasks: list[AblationTask], store: WindowStore) -> None:
+def report(
+    options: Options, tasks: list[AblationTask], store: WindowStore, left_out: list[str]
+) -> None:
     """Write the table, the figure and all predictions."""
     predictions = pd.concat([pd.read_parquet(task.output) for task in tasks], ignore_index=True)
     table = summary(predictions)
@@ -211,14 +211,14 @@ def report(options: Options, tasks: list[AblationTask], store: WindowStore) -> N
     kind = "SYNTHETIC cohort" if options.shards is None else str(options.shards)
     what = (
         f"{kind}, protocol {tasks[0].split.protocol}: {len(store.subjects)} people, {n_clips} "
-        f"held-out clips in {options.folds} folds, {options.seeds} run(s) on each, "
+        f"held-out clips in {options.folds} folds, {counted(options.seeds, 'run')} on each, "
         f"{options.seconds:g} s of signal a run"
     )
     heading = (
         f"{what}. Balanced accuracy of held-out trials by a frozen linear probe, mean of arousal "
         "and valence; chance 0.5. Intervals resample people and clips."
     )
-    text = markdown(table, heading)
+    text = markdown(table, heading) + "".join(f"\nLeft out: {why}.\n" for why in left_out)
     write_text(options.folder / "table.md", text)
     draw(table, options.folder / "ablation.png", what.replace(": ", "\n", 1))
     write_predictions(options.folder / "runs.parquet", predictions)

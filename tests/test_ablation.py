@@ -196,6 +196,6 @@ def test_table_and_figure_say_what_they_show(tmp_path: Path) -> None:
     table = summary(predictions)
     text = markdown(table, "SYNTHETIC cohort")
     assert text.startswith("SYNTHETIC cohort\n\n| variant |")
-    assert "| without CM-CA (LS-TCL alone) (1 runs diverged) | 0.938 | -0.062 [" in text
+    assert "| without CM-CA (LS-TCL alone) (1 run diverged) | 0.938 | -0.062 [" in text
     draw(table, tmp_path / "ablation.png", "SYNTHETIC cohort")
     assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")

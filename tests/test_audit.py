@@ -243,6 +243,27 @@ def test_a_near_copy_is_another_trials(source: str, n: int, tmp_path: Path, cach
         demand_passed(report, tmp_path / "split.json")
 
 
+def test_what_is_trained_on_at_the_end_is_searched_for_copies_too(
+    tmp_path: Path, cache: Path
+) -> None:
+    """Under "both" training people with validation clips are in no part, and trained on last."""
+    people, clips = recordings(), [f"video-{c:02d}" for c in range(1, 9)]
+    split = product(
+        "both",
+        train={"subjects": ["s01"], "stimuli": clips[:4]},
+        validation={"subjects": ["s02"], "stimuli": clips[4:6]},
+        test={"subjects": ["s03"], "stimuli": clips[6:]},
+    )
+    eeg(people, "s03", clips[6])[:, :BASE] = eeg(people, "s01", clips[4])[:, BASE : 2 * BASE]
+    store = opened(people, tmp_path / "shards", cache)
+    path = saved(tmp_path, split)
+    known = store.trials.loc[Split.load(path).known(store.trials)]
+    assert ((known["subject"] == "s01") & (known["stimulus"] == clips[4])).any()
+    report = audit(store, path)
+    assert failed(report) == {"exact copies"}
+    assert "s03/video-07" in verdicts(report)["exact copies"].said
+
+
 def test_flat_windows_are_no_copies(tmp_path: Path, cache: Path) -> None:
     people = recordings()
     for subject, stimulus in (("s01", "video-01"), ("s02", "video-03"), ("s03", "video-07")):

@@ -343,3 +343,20 @@ def test_artefacts_that_nobody_recorded_give_no_row_and_are_said(tmp_path: Path)
         "no control for artefacts by EMG, which was not recorded",
     ]
     assert workload.recorded_modalities() == {"eeg", "gsr"}
+
+
+NOT_FINITE = "its loss did not stay finite"
+
+
+@pytest.mark.parametrize(
+    ("diverged", "best_epoch", "row"), [(False, 2, True), (True, 2, False), (False, 0, False)]
+)
+def test_training_on_everyone_that_ended_early_gives_no_row_and_is_said(
+    tmp_path: Path, diverged: bool, best_epoch: int, row: bool
+) -> None:
+    metrics = {"diverged": diverged, "best_epoch": best_epoch}
+    fresh().save_pretrained(tmp_path / "tune" / "encoders" / "scratch-pooled-c", metrics=metrics)
+    _, said, workload = _tasks(tmp_path)
+    tasks = tasks_on_test_part(tmp_path, workload, CONFIG, seed=0)
+    assert ("scratch_pooled" in {task.method for task in tasks}) == row
+    assert said == ([] if row else [f"no training from scratch on everyone: {NOT_FINITE}"])

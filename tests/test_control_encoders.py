@@ -101,15 +101,18 @@ def test_a_control_that_diverged_or_was_not_run_has_no_row_and_is_said(
     tasks, _ = control_tasks(tmp_path, _workload(store, cache), seed=3)
     not_run = {f"no control encoder for {m}: the stage 'controls' was not run" for m in tasks}
     assert trained(tasks, ()) == ({}, sorted(not_run))
-    for task, epoch in zip(tasks.values(), (0, 1), strict=True):
-        task.output.mkdir(parents=True)
-        (task.output / "metrics.json").write_text(json.dumps({"best_epoch": epoch}))
-    encoders, said = trained(tasks, ["before"])
-    assert list(encoders) == ["simclr_probe"]
-    assert said == [
-        "before",
-        "no control encoder for shuffled_probe: its loss did not stay finite",
-    ]
+    shuffled, simclr = tasks.values()
+    for best_epoch in (0, 1):
+        for task, diverged in ((shuffled, True), (simclr, False)):
+            task.output.mkdir(parents=True, exist_ok=True)
+            metrics = {"best_epoch": best_epoch if diverged else 2, "diverged": diverged}
+            (task.output / "metrics.json").write_text(json.dumps(metrics))
+        encoders, said = trained(tasks, ["before"])
+        assert list(encoders) == ["simclr_probe"], "what saw less is no control"
+        assert said == [
+            "before",
+            "no control encoder for shuffled_probe: its loss did not stay finite",
+        ]
 
 
 def test_controls_for_which_people_are_too_few_are_said(

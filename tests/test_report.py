@@ -77,8 +77,8 @@ def test_one_method_by_hand() -> None:
     assert row["n_undefined"] == 1
     # Of seven trials s1's second and s3's second are wrong.
     assert row["accuracy"] == pytest.approx(5 / 7)
-    # Macro F1 of each person: s1 (2/3 + 2/3) / 2, s2 1, s3 (0 + 2/3) / 2.
-    assert row["f1"] == pytest.approx((2 / 3 + 1 + 1 / 3) / 3)
+    # Macro F1 of each person: s1 (2/3 + 2/3) / 2, s3 (0 + 2/3) / 2; s2 has none.
+    assert row["f1"] == pytest.approx((2 / 3 + 1 / 3) / 2)
     assert row["chance"] == 0.5
     assert 0 <= row["low"] <= row["balanced_accuracy"] <= row["high"] <= 1
 
@@ -87,7 +87,7 @@ def test_people_of_one_class_stand_in_no_mean() -> None:
     """However right or wrong the answers for s2 are."""
     wrong = [(*row[:4], 1 - row[4]) if row[0] == "s2" else row for row in CASE]
     one, two = (main_table(predictions(rows)).iloc[0] for rows in (CASE, wrong))
-    for column in ("balanced_accuracy", "low", "high", "n_subjects", "n_undefined"):
+    for column in ("balanced_accuracy", "f1", "low", "high", "n_subjects", "n_undefined"):
         assert one[column] == two[column], column
     assert one["accuracy"] > two["accuracy"]
     alone = main_table(predictions([row for row in CASE if row[0] == "s2"])).iloc[0]

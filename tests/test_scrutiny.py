@@ -215,7 +215,7 @@ def test_the_target_of_order_is_no_emotion() -> None:
 def scrutiny_of(folder: Path, rows: pd.DataFrame, analyses: pd.DataFrame) -> scrutiny.Scrutiny:
     if len(analyses):
         analyses.to_parquet(folder / "analyses.parquet")
-    return scrutiny.read([folder], rows, LABELS, (1,))
+    return scrutiny.read([folder], rows, LABELS, (1,), held_out=False)
 
 
 def test_the_page_shows_the_ps_of_both_permutations(tmp_path: Path) -> None:
@@ -252,11 +252,22 @@ def test_rejects_are_of_the_most_confident_and_never_of_a_few() -> None:
     assert not len(scrutiny.reject_table(few))
 
 
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_curve_that_nobody_can_give_is_said_where_one_is_expected(
+    held_out: bool, tmp_path: Path
+) -> None:
+    """As where calibration trials have no label."""
+    rows = predictions(np.ones((2, 10), dtype=bool), np.full((2, 10), 9.0))
+    found = scrutiny.read([tmp_path], rows, LABELS, (1, 2), held_out=held_out)
+    html = "".join(sections(found, "SYNTHETIC cohort"))
+    assert ("k = 1 is left out" in html) == ("With labelled trials" in html) == held_out
+
+
 def test_what_some_folds_lack_is_said(tmp_path: Path) -> None:
     folds = [tmp_path / f"fold-{k}" for k in (1, 2, 3)]
     for fold in folds:
         fold.mkdir()
-    assert scrutiny.missing(folds) == [], "nobody has it: the study asks for none"
+    assert scrutiny.missing(folds) == []
     for fold in folds[:2]:
         (fold / "kshot.parquet").touch()
     (said,) = scrutiny.missing(folds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -37,19 +37,21 @@ class Assignment:
     spans : a row a stretch: "trial" (id in the store), "subject", "stimulus", "start" and "stop"
         (samples), "part"; parts may overlap, which is for the checks to find
     calibration : stimuli that give the scale of people who are held out
-    scaled : in rows as those of `spans`, the trials of people outside training with these stimuli;
-        "part" is `CALIBRATION`
+    beside : in rows as those of `spans`, what is in no part and still used: trials of people
+        outside training with calibration stimuli ("part" is `CALIBRATION`); and under "both" the
+        trials of training people with validation stimuli, which are trained on once nothing is
+        chosen any more ("train")
     """
 
     protocol: str
     spans: pd.DataFrame
     calibration: tuple[str, ...]
-    scaled: pd.DataFrame
+    beside: pd.DataFrame
 
     @property
     def all_spans(self) -> pd.DataFrame:
-        """Of the three parts and of calibration."""
-        return pd.concat([self.spans, self.scaled]) if len(self.scaled) else self.spans
+        """Of the three parts and what is used beside them."""
+        return pd.concat([self.spans, self.beside]) if len(self.beside) else self.spans
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +110,8 @@ def read_assignment(path: Path, trials: pd.DataFrame, sfreq: float) -> Assignmen
     except (OSError, ValueError, TypeError) as error:
         raise SplitError(f"{path}: expected a split, found: {error}") from error
     spans = _checked(path, given, trials)
-    scaled = _scaled(given, spans, trials)
-    return Assignment(given.protocol, spans, given.calibration, scaled)
+    beside = pd.concat([_scaled(given, spans, trials), _known_later(given, spans, trials)])
+    return Assignment(given.protocol, spans, given.calibration, beside)
 
 
 class _Part(BaseModel):
@@ -276,9 +278,23 @@ def _scaled(given: _Given, spans: pd.DataFrame, trials: pd.DataFrame) -> pd.Data
     """Calibration trials of all who are not trained on."""
     known = set(spans.loc[spans["part"] == "train", "subject"])
     held = (given.subjects if given.protocol in ("both", "subject") else frozenset()) - known
-    inside = trials["subject"].isin(held) & trials["stimulus"].isin(given.calibration)
+    return _whole(trials, held, given.calibration, CALIBRATION)
+
+
+def _known_later(given: _Given, spans: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Trials of training people with validation stimuli, where these are in no part."""
+    parts = {part: spans[spans["part"] == part] for part in ("train", "validation")}
+    stimuli = parts["validation"]["stimulus"] if given.protocol == "both" else ()
+    return _whole(trials, parts["train"]["subject"], stimuli, "train")
+
+
+def _whole(
+    trials: pd.DataFrame, subjects: Collection[str], stimuli: Collection[str], part: str
+) -> pd.DataFrame:
+    """The trials of these people with these stimuli, from beginning to end."""
+    inside = trials["subject"].isin(subjects) & trials["stimulus"].isin(stimuli)
     rows = trials.loc[inside, ["subject", "stimulus", "n_times"]].rename_axis("trial").reset_index()
-    return rows.assign(start=0, part=CALIBRATION).rename(columns={"n_times": "stop"})
+    return rows.assign(start=0, part=part).rename(columns={"n_times": "stop"})
 
 
 def _check_cover(path: Path, given: _Given, spans: pd.DataFrame, trials: pd.DataFrame) -> None:

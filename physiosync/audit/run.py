@@ -93,7 +93,7 @@ def audit_once(store: WindowStore, split: Path, path: Path) -> AuditReport:
 def audit_encoders(
     store: WindowStore, split: Path, path: Path, encoders: Sequence[Path]
 ) -> AuditReport:
-    """Ask a study's promoted encoders too, and keep what they say with the audit of its split.
+    """Ask a study's encoders too, and keep what they say with the audit of its split.
 
     Parameters
     ----------
