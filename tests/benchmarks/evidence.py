@@ -6,8 +6,9 @@ SYNTHETIC cohorts. Noise: ratings permuted within each person, so there is nothi
 any protocol; 5 cohorts. Standard: as the generator makes it, 24 people and 80 clips; its 24 test
 clips and 7 test people find differences of 0.10 (clips alone) and 0.16 (both). Large: 40 people and
 120 clips, more than half of them for the test, made when that was seen. Each run pretrains the
-default configuration once, keeps the epoch that validation trials choose, and then runs the
-very tasks of a study on the test part. Prints two tables and writes them to results/evidence/.
+default configuration once, keeps the epoch that validation trials choose, and then runs the tasks
+of a study on the test part (its splits ignore sites: made-up people have none). Prints tables
+and writes them to results/evidence/.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from physiosync.evaluation import tasks_on_test_part
+from physiosync.evaluation import pooled_tasks, tasks_on_test_part
 from physiosync.files import atomic_path, write_text
 from physiosync.finetuning import FinetuningConfig
 from physiosync.labels import Labels
@@ -54,11 +55,12 @@ LABELS = Labels(targets={"arousal": 2, "valence": 2})
 #: What learns from labels, and so could invent something.
 LEARNERS = ("band_power", "pretrained_probe", "pretrained")
 SHOWN = (
-    "majority", "clip_consensus", "band_power", "untrained_probe", "scratch", "pretrained_probe",
-    "pretrained",
+    "majority", "clip_consensus", "band_power", "untrained_probe", "scratch", "scratch_pooled",
+    "pretrained_probe", "pretrained",
 )  # fmt: skip
 PAIRS = (
     ("pretrained", "scratch"),
+    ("pretrained", "scratch_pooled"),
     ("pretrained_probe", "untrained_probe"),
     ("pretrained", CHANCE),
     ("pretrained_probe", CHANCE),
@@ -161,6 +163,11 @@ def run(cohort: Cohort, protocol: str, shards: Path, folder: Path) -> pd.DataFra
         FinalistTask(
             workload=workload, config=config, split=split, fold=0, seed=cohort.seed, output=best
         ).run()
+    # Of noise, only what could invent something is asked.
+    rivals = pooled_tasks(folder, workload, FinetuningConfig(), seed=cohort.seed)
+    for rival in () if cohort.noise else rivals:
+        if not rival.output.exists():
+            rival.run()
     tasks = [
         task
         for task in tasks_on_test_part(folder, workload, FinetuningConfig(), seed=cohort.seed)
