@@ -38,7 +38,6 @@ def write_best(
             "standard_error": float(row["standard_error"]),
             "runs": int(row["runs"]),
             "is_default": bool(scores.set_index("configuration").loc[[uid], "is_default"].iloc[0]),
-            "pretraining": first.config.model_dump(mode="json"),
         }
         target = folder / "best" / f"rank-{rank}"
         if not _holds(target, str(uid)):

@@ -155,6 +155,7 @@ class FinalistTask(Config):
             "seed": self.seed,
             "best_epoch": run.best_epoch,
             "diverged": diverged,
+            "pretraining": self.config.model_dump(mode="json"),
             **{f"validation_{name}": value for name, value in best.items() if name != "epoch"},
         }
         model = run.best() if run.best_epoch else PhysioSync(run.model_config)
