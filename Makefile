@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: study test test-cluster check table ablation wheel clean
+.PHONY: study test test-slow test-cluster check table ablation wheel clean
 
 study: .venv/ready
 	$(BIN)/python studies/demo.py
 
 test: check
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Whole studies twice over, and pretraining with and without what it should learn from.
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -m slow -n logical --maxprocesses 4 --dist loadfile
 
 # Three hosts and a launcher as namespaces of this machine: Linux, root, and what .ci/run installs.
 test-cluster: .venv/ready-for-clusters wheel

@@ -103,7 +103,7 @@ class FoldedStudy(Study):
 
     @mirrored
     def controls(self) -> None:
-        """Each fold's winner once more, without what its method claims to live on."""
+        """What is trained to stand beside each fold's winner."""
         self._each(Fold.controls)
 
     @mirrored

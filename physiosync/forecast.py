@@ -72,9 +72,9 @@ def forecast(options: StudyOptions, sources: Sequence[Source], store: WindowStor
         f"  search       {counted(o.trials, 'trial')} of up to {counted(o.max_epochs, 'epoch')}",
         f"  finalists    {counted(jobs, 'run')} ({o.finalists} x "
         f"{counted(o.finalist_folds, 'fold')} x {counted(o.finalist_seeds, 'seed')})",
-        f"  controls     {counted(2 * o.controls, 'run')}: within-subject SimCLR, shuffled pairs",
-        f"  fine-tuning  {counted(each * (o.promote + rivals), 'job')}, and baselines"
-        + (", and training from scratch as long as one finalist" if rivals > 1 else ""),
+        f"  controls     {counted(2 * o.controls, 'run')}: within-subject SimCLR, shuffled pairs"
+        + ("; and the network on everyone's labels, as long as one" if rivals > 1 else ""),
+        f"  fine-tuning  {counted(each * (o.promote + rivals), 'job')}, and baselines",
     ]
     if sources or store is not None:
         beside = "the recordings" if sources else "the shards"

@@ -23,7 +23,10 @@ def stages(words: Sequence[str]) -> dict[str, Callable[..., None]]:
         ("search", "Pretraining trials until --trials have ended."),
         ("finalists", "The best configurations again, over folds and seeds."),
         ("promote", "Rank the finalists; the best encoders go to best/."),
-        ("controls", "The best configuration again: within-subject SimCLR, shuffled pairs."),
+        (
+            "controls",
+            "The best configuration again: SimCLR, shuffled pairs; from everyone's labels.",
+        ),
         ("finetune", "Fine-tuning and baselines; opens the test part."),
         ("report", "report.html and the main table."),
     ):

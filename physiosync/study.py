@@ -18,6 +18,7 @@ from physiosync.errors import StudyError
 from physiosync.evaluation import TestTask, absent_methods, pooled_tasks, tasks_on_test_part
 from physiosync.feasibility import check_feasible
 from physiosync.forecast import forecast
+from physiosync.further_tasks import PooledTask
 from physiosync.interruption import Interruption
 from physiosync.jobs import Task, run_jobs
 from physiosync.ledger import Ledger
@@ -251,23 +252,20 @@ class Study:
 
     @mirrored
     def controls(self) -> None:
-        """The winner's pretraining once more, without what its method claims to live on."""
-        if not self.options.controls:
-            log.info("controls: none, by --no-controls")
-        else:
-            tasks, _ = self._control_tasks()
-            self._jobs("controls", list(tasks.values()))
+        """What stands beside the winner: the same without what its method claims to live on, and
+        its network trained on everyone's labels."""
+        tasks: list[Task] = [*self._control_tasks()[0].values(), *self._pooled_tasks()]
+        if tasks:
+            self._jobs("controls", tasks)
 
     @mirrored
     def finetune(self) -> None:
         """Fine-tuning and baselines on the test part: the only stage that opens it."""
-        o = self.options
-        if o.controls:
-            _need([task.output for task in self._control_tasks()[0].values()], "controls")
-        pooled = pooled_tasks(self.folder, self.workload, o.finetuning, seed=o.seed)
-        self._jobs("scratch", pooled)
-        controls = self._control_encoders()[0].values()
-        self._audit_encoders([*promoted(self.folder), *controls, *(task.output for task in pooled)])
+        pooled = [task.output for task in self._pooled_tasks()]
+        controls = [task.output for task in self._control_tasks()[0].values()]
+        _need([*controls, *pooled], "controls")
+        used = self._control_encoders()[0].values()
+        self._audit_encoders([*promoted(self.folder), *used, *pooled])
         tasks = self._test_tasks()
         for sentence in self.absent():
             log.info("  left out: %s", sentence)
@@ -383,12 +381,16 @@ class Study:
         )
 
     def _control_tasks(self) -> tuple[dict[str, FinalistTask], list[str]]:
+        if not self.options.controls:
+            return {}, ["no control encoders, by --no-controls"]
         return control_tasks(self.folder, self.workload, seed=self.options.seed)
+
+    def _pooled_tasks(self) -> list[PooledTask]:
+        o = self.options
+        return pooled_tasks(self.folder, self.workload, o.finetuning, seed=o.seed)
 
     def _control_encoders(self) -> tuple[dict[str, Path], list[str]]:
         """Method -> the encoder that it judges; and why others are not there, in sentences."""
-        if not self.options.controls:
-            return {}, ["no control encoders, by --no-controls"]
         return trained(*self._control_tasks())
 
     def absent(self) -> list[str]:

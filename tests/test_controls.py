@@ -35,6 +35,8 @@ from physiosync.splits import stimulus_split
 from physiosync.training import seed_everything
 from physiosync.windows import WindowStore
 
+pytestmark = pytest.mark.slow
+
 COHORT = CohortConfig(n_subjects=6, n_stimuli=60, seconds=30.0, seed=5)
 LABELS = Labels()
 CONFIG = PretrainingConfig(epochs=1, epoch_seconds=45_000)

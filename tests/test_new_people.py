@@ -97,6 +97,7 @@ def test_a_control_for_which_trials_are_too_short_is_left_out_and_said(finished:
         assert "no control encoder for shuffled_probe: expected trials of at least" in said, name
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_identical_tables_one_trial_at_a_time(
     finished: Study, tmp_path: Path
 ) -> None:

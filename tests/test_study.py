@@ -123,7 +123,7 @@ def test_killed_while_searching_promoting_and_fine_tuning(tmp_path: Path) -> Non
     assert len(openings) == 2, "the killed one and the one that ended; none for the rerun"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_it_cleanly(tmp_path: Path, number: int) -> None:
     small_study.write_recordings(tmp_path / "recordings")
     program = Program(tmp_path)

@@ -131,7 +131,7 @@ def _send(number: signal.Signals) -> Callable[[], None]:
     return lambda: signal.raise_signal(number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_first_signal_waits_for_the_block(
     number: signal.Signals, handlers: tuple[object, object]
 ) -> None:
