@@ -22,7 +22,7 @@ SFREQ = 128.0
 
 #: Files whose tests take longest; begun first, so that no process is left with one at the end.
 _LONG = (
-    "test_study.py", "test_folds.py", "test_new_people.py", "test_search.py",
+    "test_study.py", "test_new_people.py", "test_folds.py", "test_search.py",
 )  # fmt: skip
 
 

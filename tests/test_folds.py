@@ -68,6 +68,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, ray_running: None) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_finished_fold_is_not_done_again(ran: Path) -> None:
     results = ran / "results/small"
     before = json.loads((ran / "before.json").read_text())
@@ -81,6 +82,7 @@ def test_a_finished_fold_is_not_done_again(ran: Path) -> None:
             assert (results / fold / name).exists(), name
 
 
+@pytest.mark.slow
 def test_one_search_serves_all_folds_and_the_report_says_what_that_gives_away(ran: Path) -> None:
     results = ran / "results/small"
     database = f"sqlite:///{results / 'study.db'}"
@@ -106,6 +108,7 @@ def test_one_search_serves_all_folds_and_the_report_says_what_that_gives_away(ra
     assert "audit       audit of the split, protocol stimulus: passed (2 folds)" in said
 
 
+@pytest.mark.slow
 def test_the_table_of_the_whole_is_that_of_all_trials_each_once(ran: Path) -> None:
     results = ran / "results/small"
     predictions = pd.read_parquet(results / "predictions.parquet")
@@ -124,6 +127,7 @@ def test_the_table_of_the_whole_is_that_of_all_trials_each_once(ran: Path) -> No
     assert expected.strip() in said
 
 
+@pytest.mark.slow
 def test_stages_alone_serve_all_folds(
     ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
