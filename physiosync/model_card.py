@@ -40,13 +40,13 @@ Made by physiosync {physiosync.__version__}. Encodes {config.long_times} samples
 
 {_lines(first)}* EEG channels, in order: {", ".join(config.eeg_channels)}
 * PPS channels, in order: {pps}; windows start later than the EEG's by {lags}
-* Inputs are standardised: {config.scaling}
+* Inputs are standardised: {config.scaling} (see `physiosync.scaling` and `help(model.embed)`)
 * Pairs of pretraining: {config.pairing} ({_PAIRS[config.pairing]})
 
 ```python
 from physiosync.model import PhysioSync
 
-model = PhysioSync.from_pretrained("this folder")
+model = PhysioSync.from_pretrained("PATH OF THIS FOLDER")
 vectors = model.embed(eeg, pps)  # {", ".join(sizes)}
 ```
 """

@@ -139,7 +139,8 @@ def _products(path: Path, content: Any, trials: pd.DataFrame, sfreq: float) -> _
     try:
         split = _SplitFile.model_validate(content)
     except ValidationError as error:
-        raise SplitError(f"{path}: expected a split.json, found: {error}") from error
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SplitError(f"{path}: expected a split.json, found: {wrong}") from error
     parts: dict[str, _Part] = {name: getattr(split, name) for name in PARTS}
     if split.stretch_seconds is not None:
         length = round(split.stretch_seconds * sfreq)
