@@ -310,6 +310,8 @@ def test_a_shared_stimulus(clean: WindowStore, tmp_path: Path) -> None:
     assert {"stimuli", "trials", "windows"} <= failed(report)
     assert verdicts(report)["stimuli"].number == 1
     assert "video-02" in verdicts(report)["stimuli"].said
+    # Of three people, in 12 s of the clip: each is its own copy by name, and counted as such above.
+    assert "(72 that two parts name aside)" in verdicts(report)["exact copies"].said
 
 
 def test_a_stimulus_shared_by_different_people(clean: WindowStore, tmp_path: Path) -> None:

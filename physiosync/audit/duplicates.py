@@ -37,6 +37,7 @@ class _Windows:
     part : (n,) position in `_PARTS`
     digest : (n,) of the samples
     sketch : (n, 64) of unit length: a random projection of the standardised window
+    named_twice : how many base windows lie in several parts
     """
 
     trial: Ints
@@ -44,6 +45,7 @@ class _Windows:
     part: Ints
     digest: NDArray[np.uint64]
     sketch: Floats
+    named_twice: int
 
 
 def check_duplicates(store: WindowStore, assignment: Assignment) -> list[Verdict]:
@@ -63,6 +65,7 @@ def check_duplicates(store: WindowStore, assignment: Assignment) -> list[Verdict
     exact = _exact(windows)
     near = _near(store, windows, exact)
     n_held = int((windows.part > 0).sum())
+    aside = f" ({windows.named_twice} that two parts name aside)" if windows.named_twice else ""
     names = store.trials
     where = [f"{names['subject'][t]}/{names['stimulus'][t]}" for t in windows.trial[exact][:3]]
     also = [f"{names['subject'][t]}/{names['stimulus'][t]}" for t in windows.trial[near][:3]]
@@ -70,7 +73,7 @@ def check_duplicates(store: WindowStore, assignment: Assignment) -> list[Verdict
         from_count(
             "exact copies",
             int(exact.sum()),
-            f"of {n_held} held-out windows of {BASE_SECONDS:g} s also in another part",
+            f"of {n_held} held-out windows of {BASE_SECONDS:g} s{aside} also in another part",
             examples=where,
         ),
         from_count(
@@ -89,11 +92,13 @@ def _read(store: WindowStore, assignment: Assignment) -> _Windows:
     n_chans = len(store.channels["eeg"].ch_names)
     rng = np.random.default_rng(0)
     projection = rng.standard_normal((base * n_chans, _PROJECTED)).astype(np.float32)
+    named_twice = 0
     columns: list[tuple[Ints, Ints, Ints, NDArray[np.uint64], Floats]] = []
     for trial, spans in assignment.all_spans.groupby("trial"):
         if not table["has_eeg"][trial]:
             continue
-        start, part = _base_windows(spans, base)
+        start, part, twice = _base_windows(spans, base)
+        named_twice += twice
         if not len(start):
             continue
         one = np.full(len(start), trial, dtype=np.int64)
@@ -106,17 +111,20 @@ def _read(store: WindowStore, assignment: Assignment) -> _Windows:
         columns.append(
             (one[kept], start[kept], part[kept], np.array(digest, dtype=np.uint64), sketch)
         )
-    return _Windows(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+    trial, first, where, digests, sketches = (np.concatenate(c) for c in zip(*columns, strict=True))
+    return _Windows(trial, first, where, digests, sketches, named_twice)
 
 
-def _base_windows(spans: pd.DataFrame, base: int) -> tuple[Ints, Ints]:
-    """First samples and parts of the base windows of a trial that lie in one part alone."""
+def _base_windows(spans: pd.DataFrame, base: int) -> tuple[Ints, Ints, int]:
+    """First samples and parts of the base windows of a trial that lie in one part alone, and how
+    many lie in several."""
     n = int(spans["stop"].max()) // base
     inside = np.zeros((len(_PARTS), n), dtype=bool)
     for start, stop, part in zip(spans["start"], spans["stop"], spans["part"], strict=True):
         inside[_PARTS.index(part), -(-start // base) : stop // base] = True
     index = np.flatnonzero(inside.sum(axis=0) == 1)
-    return index * base, inside[:, index].argmax(axis=0)
+    twice = int((inside.sum(axis=0) > 1).sum())
+    return index * base, inside[:, index].argmax(axis=0), twice
 
 
 def standardised(x: Floats) -> tuple[Floats, Floats]:
